@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/analysis/hessian.h"
+
+#include "core/linalg/spectrum.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+
+namespace qs::analysis {
+namespace {
+
+std::string verdictOf(const HessianReport& report)
+{
+    std::string text;
+    const auto add = [&text](const std::string& sentence) { text += (text.empty() ? "" : " ") + sentence; };
+    if (report.tokens < report.dims)
+        add(fmt::format("{} tokens cannot determine {} channels: what OBS solvers do between them is decided by the damping; capture at least "
+                        "{} tokens.",
+            report.tokens, report.dims, 4 * report.dims));
+    else if (report.rank && *report.rank < report.dims)
+        add(fmt::format("Rank {} of {} although there are {:.1f} tokens per channel: channels are linearly dependent, or so small beside the "
+                        "largest direction that only damping makes the matrix invertible.",
+            *report.rank, report.dims, report.tokensPerChannel));
+    else if (report.tokensPerChannel < 4.0)
+        add(fmt::format("Only {:.1f} tokens per channel: the small eigenvalues are noise; capture at least {} tokens.",
+            report.tokensPerChannel, 4 * report.dims));
+    else if (report.condition && *report.condition < 1e4)
+        add(fmt::format("Well determined: condition {:.2g} with {:.1f} tokens per channel.", *report.condition, report.tokensPerChannel));
+    else if (report.condition)
+        add(fmt::format("Determined but stretched: condition {:.2g}; a few directions carry most of the energy.", *report.condition));
+    else
+        add(fmt::format("{:.1f} tokens per channel; the spectrum was not computed.", report.tokensPerChannel));
+    const auto usual = std::find_if(
+        report.damping.begin(), report.damping.end(), [](const HessianReport::Damping& d) { return d.damp == 0.01; });
+    if (usual != report.damping.end() && (!report.condition || *report.condition > 2.0 * usual->condition))
+        add(fmt::format("Damping of 0.01 brings the condition to {:.2g}.", usual->condition));
+    if (!report.dead.empty())
+        add(fmt::format("{} channel{} never fire{}: their weights may be set to 0.", report.dead.size(), report.dead.size() == 1 ? "" : "s",
+            report.dead.size() == 1 ? "s" : ""));
+    return text;
+}
+
+} // namespace
+
+Expected<HessianReport> analyzeHessian(
+    MatrixViewD C, Index tokens, Backend& backend, const HessianOptions& options, const JobContext& job)
+{
+    const Index d = C.rows();
+    if (d < 1 || C.cols() != d)
+        return fail(Errc::InvalidArgument, fmt::format("a {} x {} matrix is not a second moment", C.rows(), C.cols()));
+    HessianReport report;
+    report.dims = d;
+    report.tokens = tokens;
+    report.tokensPerChannel = static_cast<double>(tokens) / static_cast<double>(d);
+    for (Index j = 0; j < d; ++j) {
+        const double value = C(j, j);
+        if (!std::isfinite(value))
+            return fail(Errc::NotFinite, fmt::format("the second moment holds NaN or Inf at ({}, {})", j, j));
+        report.diagonal.push_back(value);
+        report.trace += value;
+        if (value == 0.0)
+            report.dead.push_back(j);
+    }
+    QS_CHECK(job.poll());
+    if (options.spectrum && d <= options.spectrumLimit) {
+        QS_TRY(values, linalg::spectrum(C, backend));
+        report.lambdaMax = values.front();
+        report.lambdaMin = values.back();
+        report.rank = linalg::numericalRank(values);
+        report.condition = linalg::conditionNumber(values);
+        double sum = 0, entropy = 0;
+        for (const double value : values)
+            sum += std::max(0.0, value);
+        for (const double value : values)
+            if (value > 0.0)
+                entropy -= value / sum * std::log(value / sum);
+        report.effectiveRank = sum > 0.0 ? std::exp(entropy) : 0.0;
+        for (const double damp : options.damps) {
+            const double lambda = damp * report.trace / static_cast<double>(d);
+            if (lambda > 0.0)
+                report.damping.push_back({damp, lambda, (values.front() + lambda) / (std::max(0.0, values.back()) + lambda)});
+        }
+        report.eigenvalues = std::move(values);
+    } else {
+        QS_TRY(top, linalg::topPairs(C, backend, job));
+        report.lambdaMax = top.lambda1;
+    }
+    report.verdict = verdictOf(report);
+    return report;
+}
+
+} // namespace qs::analysis

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/exec/parallel.h"
+#include "core/quant/uniform_grid.h"
+#include "tests/support/synthetic.h"
+
+#include <QtTest>
+#include <cmath>
+#include <limits>
+
+using namespace qs::quant;
+using qs::Errc;
+using qs::Index;
+using qs::RowMatrix;
+
+class TestQuantizedTensor : public QObject {
+    Q_OBJECT
+
+private Q_SLOTS:
+    void resolvesGroups()
+    {
+        QCOMPARE(*resolveGroup(0, 4096), Index{128});
+        QCOMPARE(*resolveGroup(0, 576), Index{64});
+        QCOMPARE(*resolveGroup(0, 96), Index{32});
+        QCOMPARE(*resolveGroup(0, 48), Index{16});
+        QCOMPARE(*resolveGroup(0, 20), Index{20});
+        QCOMPARE(*resolveGroup(-1, 576), Index{576});
+        QCOMPARE(*resolveGroup(36, 576), Index{36});
+        for (const Index bad : {Index{128}, Index{-2}, Index{1152}}) {
+            const auto group = resolveGroup(bad, 576);
+            QVERIFY(!group && group.error().code == Errc::InvalidArgument);
+            QVERIFY(group.error().message.find(std::to_string(bad)) != std::string::npos);
+        }
+        const auto group = resolveGroup(128, 576);
+        QVERIFY(group.error().message.find("576") != std::string::npos);
+        QVERIFY(group.error().hint.find("64, 32, 16") != std::string::npos);
+    }
+
+    void agreesWithTheGridElementByElement_data()
+    {
+        QTest::addColumn<Index>("group");
+        QTest::addColumn<int>("bits");
+        for (const Index group : {Index{-1}, Index{0}, Index{5}, Index{35}})
+            for (const int bits : {2, 4, 8})
+                QTest::addRow("group %d, %d bits", static_cast<int>(group), bits) << group << bits;
+    }
+    void agreesWithTheGridElementByElement()
+    {
+        QFETCH(Index, group);
+        QFETCH(int, bits);
+        const RowMatrix W = qs::test::gaussianMatrix(9, 70, 21, 0.02);
+        for (const char* name : {"sym-fullrange-mid", "sym-restricted", "asym-0", "asym-realzero"}) {
+            UniformGridOptions options;
+            options.bits = bits;
+            options.grid = *gridFromName(name);
+            const auto q = quantizeNearest(W, group, options);
+            QVERIFY(q);
+            const UniformGrid grid(options);
+            const RowMatrix decoded = q->dequantize();
+            const Index width = q->group;
+            QCOMPARE(q->groups() * width, W.cols());
+            for (Index r = 0; r < W.rows(); ++r)
+                for (Index c = 0; c < W.cols(); ++c) {
+                    const auto sz = grid.fit(W.row(r).subspan(static_cast<std::size_t>(c / width * width), static_cast<std::size_t>(width)));
+                    QCOMPARE(q->scale(r, c / width), sz->scale);
+                    QCOMPARE(static_cast<int>(q->codes(r, c)), grid.encode(W(r, c), *sz));
+                    QCOMPARE(decoded(r, c), grid.project(W(r, c), *sz));
+                }
+        }
+    }
+
+    void columnOrderIsFollowed()
+    {
+        const RowMatrix W = qs::test::gaussianMatrix(3, 8, 22);
+        QuantizedTensor q;
+        q.group = 4;
+        q.groupOf = {0, 1, 0, 1, 1, 0, 1, 0};
+        q.codes = qs::BasicMatrix<std::int16_t>(3, 8);
+        q.scale = RowMatrix(3, 2);
+        q.zero = RowMatrix(3, 2);
+        for (Index r = 0; r < 3; ++r)
+            for (Index g = 0; g < 2; ++g) {
+                q.scale(r, g) = g == 0 ? 0.5F : 0.125F;
+                q.zero(r, g) = 8.0F;
+            }
+        encodeNearest(W, q);
+        const RowMatrix decoded = q.dequantize();
+        for (Index r = 0; r < 3; ++r)
+            for (Index c = 0; c < 8; ++c) {
+                const float s = q.groupOf[static_cast<std::size_t>(c)] == 0 ? 0.5F : 0.125F;
+                const float steps = std::min(7.0F, std::max(-8.0F, std::nearbyint(W(r, c) / s)));
+                QCOMPARE(decoded(r, c), s * steps);
+            }
+    }
+
+    void columnWeightsSteerTheSearch()
+    {
+        // One outlier per row: with all weight on it, it is kept; with none on it, it is clipped.
+        RowMatrix W = qs::test::gaussianMatrix(4, 32, 23, 0.1);
+        for (Index r = 0; r < 4; ++r)
+            W(r, 5) = 0.7F;
+        UniformGridOptions options;
+        options.bits = 3;
+        options.grid = GridId::SymRestricted;
+        options.range = RangeMethod::Mse;
+        std::vector<float> keep(32, 1e-6F), drop(32, 1.0F);
+        keep[5] = 1.0F;
+        drop[5] = 0.0F;
+        const RowMatrix kept = quantizeNearest(W, -1, options, keep)->dequantize();
+        const RowMatrix dropped = quantizeNearest(W, -1, options, drop)->dequantize();
+        for (Index r = 0; r < 4; ++r) {
+            QVERIFY(std::fabs(kept(r, 5) - 0.7F) < 1e-3F);
+            QVERIFY(dropped(r, 5) < 0.6F);
+        }
+        QVERIFY(quantizeNearest(W, -1, options, std::vector<float>(31)).error().code == Errc::Mismatch);
+    }
+
+    void countsEveryBit()
+    {
+        const RowMatrix W = qs::test::gaussianMatrix(4, 256, 24);
+        UniformGridOptions options;
+        options.grid = GridId::Asym0;
+        auto q = *quantizeNearest(W, 128, options);
+        BitsCount bits = countBits(q);
+        QCOMPARE(bits.total(), 4.0 * 1024 + 8 * 16 + 8 * 4);
+        QCOMPARE(bits.perWeight(), 4.0 + (16.0 + 4.0) / 128); // b + (16 + b) / g
+        options.grid = GridId::SymFullrangeMid;
+        options.scaleType = ScaleType::Float32;
+        bits = countBits(*quantizeNearest(W, 128, options));
+        QCOMPARE(bits.perWeight(), 4.0 + 32.0 / 128);
+        QCOMPARE(bits.zeros, 0.0);
+        options.grid = GridId::AsymRealZero;
+        QCOMPARE(countBits(*quantizeNearest(W, 128, options)).zeros, 8.0 * 16);
+        q.groupOf.assign(256, 0);
+        QCOMPARE(countBits(q).indices, 256.0 * 32);
+        QCOMPARE(BitsCount().perWeight(), 0.0);
+    }
+
+    void namesTheFirstBadElement()
+    {
+        RowMatrix W = qs::test::gaussianMatrix(300, 512, 25);
+        W(250, 3) = std::numeric_limits<float>::infinity();
+        W(131, 400) = std::numeric_limits<float>::quiet_NaN();
+        W(131, 17) = std::numeric_limits<float>::infinity();
+        const auto q = quantizeNearest(W, 128, {});
+        QVERIFY(!q && q.error().code == Errc::NotFinite);
+        QVERIFY2(q.error().message.find("Inf at (131, 17)") != std::string::npos, q.error().message.c_str());
+    }
+
+    void sameBitsForAnyThreadCount()
+    {
+        const RowMatrix W = qs::test::gaussianMatrix(257, 384, 26);
+        UniformGridOptions options;
+        options.range = RangeMethod::Mse;
+        const int before = qs::threadCount();
+        qs::setThreadCount(1);
+        const auto one = quantizeNearest(W, 64, options);
+        qs::setThreadCount(4);
+        const auto four = quantizeNearest(W, 64, options);
+        qs::setThreadCount(before);
+        QVERIFY(std::equal(one->codes.values().begin(), one->codes.values().end(), four->codes.values().begin()));
+        QVERIFY(std::equal(one->scale.values().begin(), one->scale.values().end(), four->scale.values().begin()));
+    }
+
+    // Bands of methods-quantization section 6: Gaussian, group 128, minmax.
+    void gaussianSqnr_data()
+    {
+        QTest::addColumn<QString>("grid");
+        QTest::addColumn<int>("bits");
+        QTest::addColumn<double>("decibel");
+        QTest::newRow("sym 2") << "sym-restricted" << 2 << 2.3;
+        QTest::newRow("sym 3") << "sym-restricted" << 3 << 11.2;
+        QTest::newRow("sym 4") << "sym-restricted" << 4 << 18.7;
+        QTest::newRow("sym 8") << "sym-restricted" << 8 << 43.8;
+        QTest::newRow("asym 2") << "asym-0" << 2 << 6.0;
+        QTest::newRow("asym 3") << "asym-0" << 3 << 13.4;
+        QTest::newRow("asym 4") << "asym-0" << 4 << 20.0;
+        QTest::newRow("asym 8") << "asym-0" << 8 << 44.6;
+    }
+    void gaussianSqnr()
+    {
+        QFETCH(QString, grid);
+        QFETCH(int, bits);
+        QFETCH(double, decibel);
+        const RowMatrix W = qs::test::gaussianMatrix(512, 1024, 27);
+        UniformGridOptions options;
+        options.bits = bits;
+        options.scaleType = ScaleType::Float32;
+        options.grid = *gridFromName(grid.toStdString());
+        const RowMatrix What = quantizeNearest(W, 128, options)->dequantize();
+        double signal = 0, noise = 0;
+        for (std::size_t i = 0; i < W.values().size(); ++i) {
+            const double w = W.values()[i], e = w - static_cast<double>(What.values()[i]);
+            signal += w * w;
+            noise += e * e;
+        }
+        const double sqnr = 10.0 * std::log10(signal / noise);
+        QVERIFY2(std::fabs(sqnr - decibel) < 0.2, qPrintable(QString::number(sqnr)));
+    }
+};
+
+QTEST_GUILESS_MAIN(TestQuantizedTensor)
+#include "tst_quantized_tensor.moc"
