@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/model/capture.h"
+
+#include "core/base/atomic_file.h"
+#include "core/base/pattern.h"
+#include "core/model/windows.h"
+#include "core/stats/dump.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <map>
+#include <optional>
+#include <random>
+#include <set>
+
+namespace qs::model {
+namespace {
+
+constexpr Index kBatch = 2048; // tokens whose Gram is added at once: a large product, and the matrix is mirrored less often
+constexpr std::size_t kLargestText = std::size_t{1} << 30;
+
+/// Which windows are held out: the same for the same seed, count and share on every platform.
+std::vector<bool> chooseHoldout(Index windows, double share, std::uint64_t seed)
+{
+    std::vector<bool> held(static_cast<std::size_t>(windows), false);
+    if (windows < 2 || share <= 0.0)
+        return held;
+    const Index count = std::clamp<Index>(std::llround(static_cast<double>(windows) * share), 1, windows - 1);
+    std::vector<std::size_t> order(held.size());
+    for (std::size_t i = 0; i < order.size(); ++i)
+        order[i] = i;
+    std::mt19937_64 engine(seed);
+    for (Index i = 0; i < count; ++i) { // the first `count` of a random permutation
+        const auto left = static_cast<std::uint64_t>(windows - i);
+        std::swap(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(i) + engine() % left]);
+        held[order[static_cast<std::size_t>(i)]] = true;
+    }
+    return held;
+}
+
+/// Tokens of one part that wait for being added.
+struct Pending {
+    RowMatrix rows;
+    Index count = 0;
+    std::vector<Index> positions;
+};
+
+/// What is collected of one layer input.
+struct Collected {
+    stats::InputStats stats;
+    stats::ChannelSums unusedSink; // the first positions of held-out sequences are not shown to methods
+    Pending fit, holdout;
+    RowMatrix raw;
+    Index rawCount = 0;
+    bool gram = false;
+};
+
+class Collector final : public InputObserver {
+public:
+    Collector(const ModelSpec& spec, const std::optional<Pattern>& gramLayers, std::vector<bool> heldOut, Index length, Index keepTokens,
+        stats::DumpWriter& writer)
+        : m_heldOut(std::move(heldOut))
+        , m_positions(static_cast<std::size_t>(length))
+        , m_keepTokens(keepTokens)
+        , m_writer(writer)
+    {
+        for (std::size_t i = 0; i < m_positions.size(); ++i)
+            m_positions[i] = static_cast<Index>(i);
+        for (const LayerSpec& layer : spec.layers) {
+            m_layers[layer.inputId].push_back(layer.name);
+            if (!gramLayers || gramLayers->matches(layer.name))
+                m_gram.insert(layer.inputId);
+        }
+    }
+
+    bool wants(const std::string& inputId) const override { return m_layers.contains(inputId); }
+
+    Expected<void> observe(const std::string& inputId, Index window, MatrixView x) override
+    {
+        Collected& c = m_collected[inputId];
+        c.gram = m_gram.contains(inputId);
+        keepRaw(c, x);
+        const bool held = m_heldOut[static_cast<std::size_t>(window)];
+        Pending& pending = held ? c.holdout : c.fit;
+        if (pending.count + x.rows() > kBatch)
+            flush(c, held);
+        if (x.rows() > kBatch) {
+            add(c, held, x, m_positions);
+            return {};
+        }
+        if (pending.rows.empty())
+            pending.rows = RowMatrix(kBatch, x.cols());
+        for (Index t = 0; t < x.rows(); ++t)
+            std::copy(x.row(t).begin(), x.row(t).end(), pending.rows.row(pending.count + t).begin());
+        pending.count += x.rows();
+        pending.positions.insert(pending.positions.end(), m_positions.begin(), m_positions.end());
+        return {};
+    }
+
+    Expected<void> blockDone(int, const JobContext& job) override
+    {
+        for (auto& [inputId, c] : m_collected) {
+            QS_CHECK(job.poll());
+            flush(c, false);
+            flush(c, true);
+            c.fit.rows = c.holdout.rows = RowMatrix();
+            QS_CHECK(m_writer.addInput(inputId, m_layers.at(inputId), c.stats));
+            if (c.rawCount > 0)
+                QS_CHECK(m_writer.addRawTokens(inputId, c.raw.view().rowRange(0, c.rawCount)));
+            c = Collected();
+        }
+        m_collected.clear();
+        return {};
+    }
+
+private:
+    void keepRaw(Collected& c, MatrixView x) const
+    {
+        if (c.rawCount >= m_keepTokens)
+            return;
+        if (c.raw.empty())
+            c.raw = RowMatrix(m_keepTokens, x.cols());
+        for (Index t = 0; t < x.rows() && c.rawCount < m_keepTokens; ++t)
+            std::copy(x.row(t).begin(), x.row(t).end(), c.raw.row(c.rawCount++).begin());
+    }
+    static void add(Collected& c, bool held, MatrixView x, const std::vector<Index>& positions)
+    {
+        stats::accumulate(held ? c.stats.holdout : c.stats.fit, held ? c.unusedSink : c.stats.sink, x, positions, c.gram);
+    }
+    static void flush(Collected& c, bool held)
+    {
+        Pending& pending = held ? c.holdout : c.fit;
+        if (pending.count == 0)
+            return;
+        add(c, held, pending.rows.view().rowRange(0, pending.count), pending.positions);
+        pending.count = 0;
+        pending.positions.clear();
+    }
+
+    std::vector<bool> m_heldOut;
+    std::vector<Index> m_positions;
+    Index m_keepTokens;
+    stats::DumpWriter& m_writer;
+    std::map<std::string, std::vector<std::string>> m_layers; // by input id
+    std::set<std::string> m_gram;
+    std::map<std::string, Collected> m_collected;
+};
+
+} // namespace
+
+Expected<void> capture(const std::shared_ptr<const Model>& model, const std::filesystem::path& text, const std::filesystem::path& target,
+    const CaptureOptions& options, const JobContext& job)
+{
+    constexpr Index kDefaultSamples = 128;
+    if (options.samples < 0 || options.keepTokens < 0)
+        return fail(Errc::InvalidArgument, "samples and kept tokens cannot be negative");
+    if (!(options.holdoutShare >= 0.0 && options.holdoutShare < 1.0))
+        return fail(Errc::InvalidArgument, "the share of held-out sequences must be in 0..1, without 1");
+    std::optional<Pattern> gramLayers;
+    if (!options.gramLayers.empty()) {
+        QS_TRY(pattern, Pattern::compile(options.gramLayers));
+        gramLayers = pattern;
+        const auto& layers = model->spec().layers;
+        if (std::none_of(layers.begin(), layers.end(), [&](const LayerSpec& layer) { return pattern.matches(layer.name); }))
+            return fail(Errc::InvalidArgument, "matches no layer of the model", options.gramLayers, "PCRE2 syntax; it may match anywhere in a layer's name");
+    }
+    QS_TRY(content, readTextFile(text, kLargestText));
+    job.progress(0.0, "tokenizing");
+    auto tokenized = tokenizeText(*model, content, options.seqLen, options.samples > 0 ? options.samples : kDefaultSamples);
+    if (!tokenized) {
+        if (tokenized.error().where == "text")
+            tokenized.error().where = text.string();
+        return tl::unexpected(std::move(tokenized).error());
+    }
+    const Windows& windows = tokenized->windows;
+    if (options.samples > tokenized->available)
+        return fail(Errc::InvalidArgument, fmt::format("holds {} windows of {} tokens, {} were asked for", tokenized->available, windows.length, options.samples),
+            text.string(), "ask for fewer samples, or use a longer text");
+
+    stats::DumpInfo info;
+    info.modelId = model->id();
+    info.tokenizerId = tokenized->tokenizerId;
+    info.datasetId = tokenized->digest;
+    info.seqLen = windows.length;
+    info.tokens = windows.tokens();
+    info.seed = options.seed;
+    QS_TRY(writer, stats::createDump(target, info, {.gramFloat32 = options.gramFloat32}));
+    QS_CHECK(writer->addTokenIds(windows.ids));
+    Collector collector(model->spec(), gramLayers, chooseHoldout(windows.count(), options.holdoutShare, options.seed), windows.length,
+        std::min(options.keepTokens, windows.tokens()), *writer);
+    QS_CHECK(Engine(model, cpuBackend()).run(windows, nullptr, &collector, job.part(0.01, 0.99)));
+    QS_CHECK(job.poll());
+    QS_CHECK(writer->commit());
+    job.progress(1.0, "written");
+    return {};
+}
+
+} // namespace qs::model

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/model/windows.h"
+
+#include "core/base/digest.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace qs::model {
+
+Expected<TokenizedText> tokenizeText(const Model& model, std::string_view text, Index seqLen, Index maxWindows)
+{
+    constexpr Index kDefaultLength = 2048;
+    const Index context = model.spec().context;
+    if (const std::string reason = model.spec().whyNotRunnable(); !reason.empty())
+        return fail(Errc::Unsupported, "the model cannot be run: " + reason, model.checkpoint().path().string());
+    if (seqLen < 0 || seqLen > context)
+        return fail(Errc::InvalidArgument, fmt::format("{} tokens is outside 1..{}, the model's context", seqLen, context), "sequence length");
+    const Index length = seqLen > 0 ? seqLen : std::min(kDefaultLength, context);
+    QS_TRY(tokenizer, model.tokenizer());
+    const std::vector<std::int32_t> ids = tokenizer->encode(text);
+    TokenizedText result;
+    result.available = static_cast<Index>(ids.size()) / length;
+    result.tokens = static_cast<Index>(ids.size());
+    result.tokenizerId = tokenizer->id();
+    result.bos = tokenizer->addsBos();
+    Digest digest;
+    digest.add(text);
+    result.digest = digest.hex();
+    if (result.available < 1)
+        return fail(Errc::InvalidArgument, fmt::format("holds {} tokens, less than one window of {}", ids.size(), length), "text",
+            "use a longer text or a shorter sequence length");
+    result.windows = cutWindows(ids, length, maxWindows);
+    return result;
+}
+
+} // namespace qs::model

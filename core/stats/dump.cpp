@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/stats/dump.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <set>
+
+namespace qs::stats {
+namespace {
+
+/// One identity for two: the one that is known, or both.
+std::string joined(const std::string& a, const std::string& b)
+{
+    if (a == b || b.empty())
+        return a;
+    return a.empty() ? b : a + "+" + b;
+}
+
+std::vector<std::string> layersOf(const CalibrationDump& dump, const std::string& input)
+{
+    std::vector<std::string> result;
+    for (const std::string& layer : dump.layers())
+        if (dump.inputOf(layer) == input)
+            result.push_back(layer);
+    return result;
+}
+
+Expected<void> mergeRaw(const CalibrationDump& a, const CalibrationDump& b, const std::string& layer, const std::string& input, DumpWriter& writer)
+{
+    RowMatrix parts[2];
+    Index rows = 0, cols = 0;
+    for (int i = 0; i < 2; ++i) {
+        const CalibrationDump& dump = i == 0 ? a : b;
+        if (!dump.hasRawTokens(layer))
+            continue;
+        QS_TRY(tokens, dump.rawTokens(layer));
+        parts[i] = std::move(tokens);
+        rows += parts[i].rows();
+        cols = std::max(cols, parts[i].cols());
+    }
+    if (rows == 0)
+        return {};
+    RowMatrix all(rows, cols);
+    Index row = 0;
+    for (const RowMatrix& part : parts)
+        for (Index r = 0; r < part.rows(); ++r)
+            std::copy(part.row(r).begin(), part.row(r).end(), all.row(row++).begin());
+    return writer.addRawTokens(input, all);
+}
+
+} // namespace
+
+Expected<void> checkDumpFits(const CalibrationDump& dump, const std::string& modelId, const std::vector<LayerWidth>& layers)
+{
+    if (!dump.info().modelId.empty() && !modelId.empty() && dump.info().modelId != modelId)
+        return fail(Errc::Mismatch, "was captured from another model", dump.path().string(), "capture a dump of this model");
+    bool covered = layers.empty();
+    for (const LayerWidth& layer : layers) {
+        const Index width = dump.widthOf(layer.layer);
+        covered = covered || width > 0;
+        if (width > 0 && width != layer.in)
+            return fail(Errc::Mismatch, fmt::format("the dump's input has {} channels, the layer {}", width, layer.in), layer.layer,
+                "the dump belongs to another model: capture one of this model");
+    }
+    if (!covered)
+        return fail(Errc::Mismatch, "covers none of the model's layers", dump.path().string(),
+            "capture a dump of this model, or name its datasets LAYER:input");
+    return {};
+}
+
+Expected<void> mergeDumps(const CalibrationDump& a, const CalibrationDump& b, const std::filesystem::path& target, const JobContext& job)
+{
+    const DumpInfo& first = a.info();
+    const DumpInfo& second = b.info();
+    if (!first.modelId.empty() && !second.modelId.empty() && first.modelId != second.modelId)
+        return fail(Errc::Mismatch, "was captured from another model than " + a.path().string(), b.path().string());
+    if (first.policy != second.policy)
+        return fail(Errc::Mismatch, "has policy '" + second.policy + "', but " + a.path().string() + " has '" + first.policy + "'", b.path().string());
+    for (const std::string& layer : b.layers()) {
+        const Index width = a.widthOf(layer);
+        if (width > 0 && width != b.widthOf(layer))
+            return fail(Errc::Mismatch, fmt::format("its input has {} channels in one dump and {} in the other", width, b.widthOf(layer)), layer);
+        if (width > 0 && a.inputOf(layer) != b.inputOf(layer))
+            return fail(Errc::Mismatch, "reads input " + a.inputOf(layer) + " in one dump and " + b.inputOf(layer) + " in the other", layer);
+    }
+    DumpInfo info = first;
+    info.modelId = first.modelId.empty() ? second.modelId : first.modelId;
+    info.tokenizerId = joined(first.tokenizerId, second.tokenizerId);
+    info.datasetId = joined(first.datasetId, second.datasetId);
+    info.seqLen = first.seqLen == second.seqLen ? first.seqLen : 0;
+    info.tokens = first.tokens + second.tokens;
+    info.created.clear();
+    QS_TRY(writer, createDump(target, info));
+
+    std::set<std::string> inputs;
+    for (const CalibrationDump* dump : {&a, &b})
+        for (const std::string& layer : dump->layers())
+            inputs.insert(dump->inputOf(layer));
+    std::size_t done = 0;
+    for (const std::string& input : inputs) {
+        QS_CHECK(job.poll());
+        std::vector<std::string> layers = layersOf(a, input);
+        const std::vector<std::string> more = layersOf(b, input);
+        InputStats merged;
+        for (const auto& [dump, names] : {std::pair(&a, layers), {&b, more}}) {
+            if (names.empty())
+                continue;
+            QS_TRY(stats, dump->stats(names.front()));
+            merged.merge(*stats);
+        }
+        layers.insert(layers.end(), more.begin(), more.end());
+        std::sort(layers.begin(), layers.end());
+        layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+        QS_CHECK(writer->addInput(input, layers, merged));
+        QS_CHECK(mergeRaw(a, b, layers.front(), input, *writer));
+        job.progress(static_cast<double>(++done) / static_cast<double>(inputs.size()), input);
+    }
+    auto ids = a.tokenIds();
+    const auto moreIds = b.tokenIds();
+    if (ids && moreIds && !ids->empty() && !moreIds->empty() && ids->front().size() == moreIds->front().size()) {
+        ids->insert(ids->end(), moreIds->begin(), moreIds->end());
+        QS_CHECK(writer->addTokenIds(*ids));
+    }
+    QS_CHECK(job.poll());
+    return writer->commit();
+}
+
+} // namespace qs::stats

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/atomic_file.h"
+#include "core/stats/dump.h"
+#include "core/tensor/dtype.h"
+#include "tests/core/stats/random_stats.h"
+
+#include <QDir>
+#include <QTemporaryDir>
+#include <QTest>
+#include <cmath>
+
+using namespace qs;
+using namespace qs::stats;
+
+namespace {
+
+bool equal(const InputPart& a, const InputPart& b)
+{
+    return a.count() == b.count() && a.channels.nonFinite == b.channels.nonFinite && a.channels.sum == b.channels.sum
+        && a.channels.sumsq == b.channels.sumsq && a.channels.sumabs == b.channels.sumabs && a.channels.m3 == b.channels.m3
+        && a.channels.m4 == b.channels.m4 && a.channels.min == b.channels.min && a.channels.max == b.channels.max
+        && std::ranges::equal(a.gram.values(), b.gram.values());
+}
+
+DumpInfo infoOf(const std::string& model)
+{
+    return {.modelId = model, .tokenizerId = "tok", .datasetId = "text", .seqLen = 10, .tokens = 60, .seed = 18446744073709551610ULL};
+}
+
+} // namespace
+
+class TestDump : public QObject {
+    Q_OBJECT
+private Q_SLOTS:
+    void whatIsWrittenIsRead_data()
+    {
+        QTest::addColumn<int>("channels"); // below, at and above the side of a tile
+        for (const int channels : {1, 7, 256, 300})
+            QTest::addRow("%d", channels) << channels;
+    }
+    void whatIsWrittenIsRead()
+    {
+        QFETCH(int, channels);
+        const QTemporaryDir dir;
+        const std::filesystem::path path = dir.filePath("a.h5").toStdString();
+        const InputStats stats = test::randomStats(6, 1, channels, 1), second = test::randomStats(2, 0, 5, 50);
+        const RowMatrix raw = test::randomTokens(300, channels, 7);
+        const auto writer = createDump(path, infoOf("model"));
+        QVERIFY2(writer, writer ? "" : writer.error().line().c_str());
+        QVERIFY((*writer)->addInput("block.q", {"block.q", "block.k"}, stats));
+        QVERIFY((*writer)->addInput("odd/na%me.", {"odd/na%me."}, second));
+        QVERIFY((*writer)->addRawTokens("block.q", raw));
+        QVERIFY((*writer)->addTokenIds({{1, 2, 3}, {4, 5, -6}}));
+        QVERIFY(!(*writer)->addInput("block.q", {}, stats)); // twice
+        QVERIFY(!QFile::exists(QString::fromStdString(path.string())));
+        QVERIFY((*writer)->commit());
+        QCOMPARE(QDir(dir.path()).entryList(QDir::Files), QStringList{"a.h5"});
+
+        const auto dump = openDump(path);
+        QVERIFY2(dump, dump ? "" : dump.error().line().c_str());
+        QCOMPARE((*dump)->info().modelId, std::string("model"));
+        QCOMPARE((*dump)->info().seed, std::uint64_t{18446744073709551610ULL});
+        QCOMPARE((*dump)->info().seqLen, Index{10});
+        QCOMPARE((*dump)->info().policy, std::string("float"));
+        QVERIFY((*dump)->info().producer.starts_with("quantscope ") && (*dump)->info().created.size() == 20);
+        QCOMPARE((*dump)->inputIds(), (std::vector<std::string>{"block.q", "odd/na%me."}));
+        QCOMPARE((*dump)->inputOf("block.k"), std::string("block.q"));
+        QCOMPARE((*dump)->widthOf("block.k"), Index{channels});
+        QVERIFY((*dump)->inputOf("other").empty());
+        QCOMPARE((*dump)->layers(), (std::vector<std::string>{"block.k", "block.q", "odd/na%me."}));
+        const auto read = (*dump)->stats("block.k");
+        QVERIFY2(read, read ? "" : read.error().line().c_str());
+        QVERIFY(equal((*read)->fit, stats.fit) && equal((*read)->holdout, stats.holdout));
+        QCOMPARE((*read)->sink.count, stats.sink.count);
+        QVERIFY((*read)->sink.min == stats.sink.min && (*read)->sink.max == stats.sink.max && (*read)->sink.sumsq == stats.sink.sumsq);
+        QCOMPARE((*dump)->stats("block.q")->get(), read->get()); // kept while held
+        QVERIFY(equal((*(*dump)->stats("odd/na%me."))->fit, second.fit));
+        QVERIFY((*dump)->hasRawTokens("block.k") && !(*dump)->hasRawTokens("odd/na%me."));
+        const auto tokens = (*dump)->rawTokens("block.k");
+        QVERIFY(tokens && std::ranges::equal(tokens->values(), raw.values()));
+        QCOMPARE((*dump)->rawTokens("block.q", 11)->rows(), Index{11});
+        QCOMPARE(*(*dump)->tokenIds(), (std::vector<std::vector<std::int32_t>>{{1, 2, 3}, {4, 5, -6}}));
+        const auto missing = (*dump)->stats("other");
+        QVERIFY(!missing && missing.error().code == Errc::NotFound);
+        QVERIFY(!(*dump)->rawTokens("odd/na%me."));
+    }
+
+    void smallerTypes()
+    {
+        const QTemporaryDir dir;
+        const std::filesystem::path path = dir.filePath("a.h5").toStdString();
+        const InputStats stats = test::randomStats(3, 0, 20, 1);
+        RowMatrix raw = test::randomTokens(20, 20, 7);
+        {
+            const auto writer = createDump(path, infoOf("m"), {.gramFloat32 = true, .tokensFloat16 = true});
+            QVERIFY(writer && (*writer)->addInput("a", {"a"}, stats) && (*writer)->addRawTokens("a", raw));
+            raw(3, 3) = 7e4F;
+            const auto refused = (*writer)->addRawTokens("b", raw);
+            QVERIFY(!refused && refused.error().line().find("float16") != std::string::npos);
+            raw(3, 3) = 0.5F;
+            QVERIFY((*writer)->commit());
+        }
+        const auto dump = openDump(path);
+        QVERIFY(dump);
+        const auto read = (*dump)->stats("a");
+        for (Index i = 0; i < stats.fit.gram.size(); ++i)
+            QCOMPARE((*read)->fit.gram.data()[i], static_cast<double>(static_cast<float>(stats.fit.gram.data()[i])));
+        const auto tokens = (*dump)->rawTokens("a");
+        for (Index i = 0; i < raw.size(); ++i)
+            if (i != 3 * 20 + 3)
+                QCOMPARE(tokens->data()[i], halfToFloat(floatToHalf(raw.data()[i])));
+    }
+
+    void nothingIsLeftWithoutCommit()
+    {
+        const QTemporaryDir dir;
+        {
+            const auto writer = createDump(dir.filePath("a.h5").toStdString(), infoOf("m"));
+            QVERIFY(writer && (*writer)->addInput("a", {"a"}, test::randomStats(2, 0, 9, 1)));
+        }
+        QVERIFY(QDir(dir.path()).isEmpty(QDir::Files | QDir::Hidden));
+        const auto nowhere = createDump(dir.filePath("no/such/folder/a.h5").toStdString(), infoOf("m"));
+        QVERIFY(!nowhere);
+        QCOMPARE(nowhere.error().code, Errc::Io);
+        const auto full = createDump("/dev/full/a.h5", infoOf("m"));
+        QVERIFY(!full && full.error().code == Errc::Io);
+    }
+
+    void mergeOfTwoEqualsAll()
+    {
+        const QTemporaryDir dir;
+        const auto path = [&](const char* name) { return std::filesystem::path(dir.filePath(name).toStdString()); };
+        const InputStats first = test::randomStats(6, 1, 30, 1), second = test::randomStats(4, 1, 30, 77);
+        InputStats all = first;
+        all.merge(second);
+        int number = 0;
+        for (const auto* stats : {&first, &second}) {
+            const auto writer = createDump(path(number == 0 ? "a.h5" : "b.h5"), infoOf(number == 0 ? "model" : ""));
+            QVERIFY(writer && (*writer)->addInput("q", {"q", "k"}, *stats) && (*writer)->addTokenIds({{number, number}}));
+            QVERIFY((*writer)->addRawTokens("q", test::randomTokens(3, 30, static_cast<unsigned>(number))));
+            if (number == 1)
+                QVERIFY((*writer)->addInput("only", {"only"}, first));
+            QVERIFY((*writer)->commit());
+            ++number;
+        }
+        const auto a = openDump(path("a.h5")), b = openDump(path("b.h5"));
+        QVERIFY(a && b);
+        const auto done = mergeDumps(**a, **b, path("c.h5"), {});
+        QVERIFY2(done, done ? "" : done.error().line().c_str());
+        const auto c = openDump(path("c.h5"));
+        QVERIFY(c);
+        QCOMPARE((*c)->info().modelId, std::string("model"));
+        QCOMPARE((*c)->info().tokens, Index{120});
+        const auto merged = (*c)->stats("k");
+        QVERIFY(merged);
+        QCOMPARE((*merged)->fit.count(), all.fit.count());
+        QCOMPARE((*merged)->holdout.count(), all.holdout.count());
+        for (Index i = 0; i < all.fit.gram.size(); ++i)
+            QVERIFY(std::abs((*merged)->fit.gram.data()[i] - all.fit.gram.data()[i]) <= 1e-10);
+        QVERIFY(equal((*(*c)->stats("only"))->fit, first.fit));
+        QCOMPARE(*(*c)->tokenIds(), (std::vector<std::vector<std::int32_t>>{{0, 0}, {1, 1}}));
+        QCOMPARE((*c)->rawTokens("k")->rows(), Index{6});
+
+        std::stop_source stop;
+        stop.request_stop();
+        JobContext cancelled;
+        cancelled.stop = stop.get_token();
+        const auto stopped = mergeDumps(**a, **b, path("d.h5"), cancelled);
+        QVERIFY(!stopped && stopped.error().code == Errc::Cancelled);
+        QCOMPARE(QDir(dir.path()).entryList(QDir::Files), (QStringList{"a.h5", "b.h5", "c.h5"}));
+    }
+
+    void dumpsThatDoNotFit()
+    {
+        const QTemporaryDir dir;
+        const auto make = [&](const char* name, const std::string& model, Index channels) {
+            const std::filesystem::path path = dir.filePath(name).toStdString();
+            const auto writer = createDump(path, infoOf(model));
+            if (!writer || !(*writer)->addInput("q", {"q"}, test::randomStats(2, 0, channels, 1)) || !(*writer)->commit())
+                qFatal("cannot write");
+            return *openDump(path);
+        };
+        const auto a = make("a.h5", "one", 8), other = make("b.h5", "two", 8), wide = make("c.h5", "one", 9), nameless = make("d.h5", "", 8);
+        QVERIFY(checkDumpFits(*a, "one", {{"q", 8}, {"not covered", 100}}));
+        QVERIFY(checkDumpFits(*a, "", {{"q", 8}}));
+        QVERIFY(checkDumpFits(*nameless, "one", {{"q", 8}}));
+        for (const auto& result : {checkDumpFits(*a, "two", {{"q", 8}}), checkDumpFits(*a, "one", {{"q", 16}}), checkDumpFits(*a, "one", {{"z", 8}}),
+                 mergeDumps(*a, *other, dir.filePath("x.h5").toStdString(), {}), mergeDumps(*a, *wide, dir.filePath("x.h5").toStdString(), {})}) {
+            QVERIFY(!result);
+            QCOMPARE(result.error().code, Errc::Mismatch);
+        }
+        QCOMPARE(checkDumpFits(*a, "one", {{"q", 16}}).error().where, std::string("q"));
+        QVERIFY(!QFile::exists(dir.filePath("x.h5")));
+    }
+};
+
+QTEST_GUILESS_MAIN(TestDump)
+#include "tst_dump.moc"
