@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/recipe/obs_sweep.h"
+
+#include "core/exec/parallel.h"
+#include "core/metrics/error_metrics.h"
+#include "stages.h"
+
+#include <QtTest>
+#include <algorithm>
+#include <numeric>
+
+using namespace qs;
+using namespace qs::recipe;
+using qs::test::PlainSession;
+
+namespace {
+
+using Order = SweepOptions::Order;
+
+/// A layer with its second moment, owned.
+struct Case {
+    Case(unsigned seed, Index rows, Index cols, Index tokens)
+        : W(test::randomMatrix(seed, rows, cols))
+        , C(test::momentOf(test::correlatedTokens(seed + 1, tokens, cols)))
+    {
+    }
+    LayerProblem problem() const
+    {
+        InputView input;
+        input.channels = W.cols();
+        input.tokens = 1;
+        input.secondMoment = &C;
+        return {"layer", W, std::move(input), FitContext{cpuBackend(), job}};
+    }
+    RowMatrix W;
+    MatrixD C;
+    JobContext job;
+};
+
+std::unique_ptr<PlainSession> session(const Case& c, int bits, Index group, quant::GridId id = quant::GridId::SymFullrangeMid)
+{
+    return std::make_unique<PlainSession>(c.W.rows(), c.W.cols(), group, test::gridOptions(bits, id));
+}
+
+/// tr(dW (C + lambda I) dW^T), dead channels taken as dW = 0.
+double dampedLoss(const Case& c, const SweepResult& result)
+{
+    MatrixD H(c.C.view());
+    for (Index j = 0; j < H.rows(); ++j)
+        H(j, j) += result.lambda;
+    double total = 0;
+    for (Index r = 0; r < c.W.rows(); ++r)
+        for (Index i = 0; i < c.W.cols(); ++i)
+            for (Index j = 0; j < c.W.cols(); ++j)
+                total += (static_cast<double>(c.W(r, i)) - static_cast<double>(result.What(r, i))) * H(i, j)
+                    * (static_cast<double>(c.W(r, j)) - static_cast<double>(result.What(r, j)));
+    return total;
+}
+
+double outputError(const Case& c, MatrixView What)
+{
+    return metrics::outputError(c.W, What, c.C, cpuBackend()).value_or(-1.0);
+}
+
+MaskPlan adaptiveMask(double sparsity, Index block = 128)
+{
+    MaskPlan mask;
+    mask.adaptive = true;
+    mask.sparsity = sparsity;
+    mask.block = block;
+    return mask;
+}
+
+MaskPlan adaptiveNofM(int n, int m)
+{
+    MaskPlan mask = adaptiveMask(1.0 - static_cast<double>(n) / m);
+    mask.n = n;
+    mask.m = m;
+    return mask;
+}
+
+MaskPlan smallestOfEachRow(MatrixView W)
+{
+    MaskPlan mask;
+    mask.sparsity = 0.5;
+    mask.keep = BasicMatrix<std::uint8_t>(W.rows(), W.cols());
+    for (Index r = 0; r < W.rows(); ++r) {
+        std::vector<Index> order(static_cast<std::size_t>(W.cols()));
+        std::iota(order.begin(), order.end(), Index{0});
+        std::sort(order.begin(), order.end(), [&](Index a, Index b) { return std::abs(W(r, a)) > std::abs(W(r, b)); });
+        for (std::size_t i = 0; i < order.size() / 2; ++i)
+            mask.keep(r, order[i]) = 1;
+    }
+    return mask;
+}
+
+bool sameCodes(const quant::QuantizedTensor& a, const quant::QuantizedTensor& b)
+{
+    return std::equal(a.codes.values().begin(), a.codes.values().end(), b.codes.values().begin(), b.codes.values().end());
+}
+
+Index differentCodes(const quant::QuantizedTensor& a, const quant::QuantizedTensor& b)
+{
+    Index count = 0;
+    for (std::size_t i = 0; i < a.codes.values().size(); ++i)
+        count += a.codes.values()[i] != b.codes.values()[i] ? 1 : 0;
+    return count;
+}
+
+/// Solves A X = I by Gauss-Jordan elimination with float64: an inverse that shares nothing with the code under test.
+MatrixD inverse(MatrixD A)
+{
+    const Index n = A.rows();
+    MatrixD X(n, n);
+    for (Index i = 0; i < n; ++i)
+        X(i, i) = 1.0;
+    for (Index p = 0; p < n; ++p) {
+        const double pivot = A(p, p);
+        for (Index c = 0; c < n; ++c) {
+            A(p, c) /= pivot;
+            X(p, c) /= pivot;
+        }
+        for (Index r = 0; r < n; ++r) {
+            const double f = A(r, p);
+            if (r == p || f == 0.0)
+                continue;
+            for (Index c = 0; c < n; ++c) {
+                A(r, c) -= f * A(p, c);
+                X(r, c) -= f * X(p, c);
+            }
+        }
+    }
+    return X;
+}
+
+} // namespace
+
+class TestObsSweep : public QObject {
+    Q_OBJECT
+private Q_SLOTS:
+    /// The update by hand on two columns. C = [[2, 1], [1, 2]], no damping, so H^-1 = [[2, -1], [-1, 2]] / 3 and U_01 / U_00 = -1/2.
+    /// Row (1, 1), keep only column 1: e_0 = 1, so w_1 = 1 + 1/2 = 1.5 (the least-squares value: C_01 / C_11 = 1/2 is added).
+    void handComputed()
+    {
+        Case c(1, 1, 2, 4);
+        c.W = RowMatrix(1, 2);
+        c.W(0, 0) = c.W(0, 1) = 1.0F;
+        c.C(0, 0) = c.C(1, 1) = 2.0;
+        c.C(0, 1) = c.C(1, 0) = 1.0;
+        MaskPlan mask;
+        mask.keep = BasicMatrix<std::uint8_t>(1, 2);
+        mask.keep(0, 1) = 1;
+        QS_REQUIRE(result, obsSweepReference(c.problem(), nullptr, &mask, {.damp = 0.0}));
+        QCOMPARE(result.What(0, 0), 0.0F);
+        QCOMPARE(result.What(0, 1), 1.5F);
+        QVERIFY(std::abs(result.lossDamped - 1.5) < 1e-14); // dW = (1, -1/2): 2 - 1 + 1/2
+        QVERIFY(result.order.empty());
+        QCOMPARE(result.deadChannels, Index{0});
+    }
+
+    void lossIdentity_data()
+    {
+        QTest::addColumn<int>("order");
+        QTest::addColumn<int>("masking"); // none, fixed, adaptive, 2:4
+        for (const int order : {0, 1, 2})
+            for (const int masking : {0, 1, 2, 3})
+                if (order == 0 || masking != 3)
+                    QTest::addRow("order %d mask %d", order, masking) << order << masking;
+    }
+    /// T11: sum e^2 = tr(dW H dW^T) with the damped H, exactly in float64.
+    void lossIdentity()
+    {
+        QFETCH(int, order);
+        QFETCH(int, masking);
+        const Case c(11, 24, 96, 400);
+        const auto grid = session(c, 3, 32);
+        const MaskPlan plans[] = {MaskPlan{}, smallestOfEachRow(c.W), adaptiveMask(0.5, 48), adaptiveNofM(2, 4)};
+        const SweepOptions options{.block = 40, .damp = 0.01, .order = static_cast<Order>(order)};
+        QS_REQUIRE(result, obsSweepReference(c.problem(), grid.get(), masking ? &plans[masking] : nullptr, options));
+        const double direct = dampedLoss(c, result);
+        QVERIFY(direct > 0);
+        QVERIFY2(std::abs(result.lossDamped - direct) <= 1e-10 * direct, qPrintable(QString::number(result.lossDamped / direct - 1.0)));
+        QVERIFY(result.quantized.dequantize().values().size() == result.What.values().size());
+        QVERIFY(std::equal(result.What.values().begin(), result.What.values().end(), result.quantized.dequantize().values().begin()));
+    }
+
+    /// Against the textbook form: after each column the inverse Hessian loses it by elimination, all rest is updated at once.
+    void equalsElimination()
+    {
+        const Case c(21, 16, 40, 200);
+        const auto grid = session(c, 4, 40);
+        QS_REQUIRE(result, obsSweepReference(c.problem(), grid.get(), nullptr, {.block = 16}));
+
+        MatrixD H(c.C.view());
+        for (Index j = 0; j < H.rows(); ++j)
+            H(j, j) += result.lambda;
+        MatrixD Hinv = inverse(H);
+        MatrixD W(c.W.rows(), c.W.cols());
+        std::copy(c.W.values().begin(), c.W.values().end(), W.values().begin());
+        const quant::UniformGrid uniform(test::gridOptions(4));
+        Index different = 0;
+        for (Index j = 0; j < W.cols(); ++j) {
+            for (Index r = 0; r < W.rows(); ++r) {
+                const auto sz = uniform.fit(c.W.view().row(r));
+                QVERIFY(sz);
+                const int code = uniform.encode(static_cast<float>(W(r, j)), *sz);
+                different += code != result.quantized.codes(r, j) ? 1 : 0;
+                const double e = (W(r, j) - static_cast<double>(uniform.decode(code, *sz))) / Hinv(j, j);
+                for (Index k = j + 1; k < W.cols(); ++k)
+                    W(r, k) -= e * Hinv(j, k);
+            }
+            for (Index a = j + 1; a < W.cols(); ++a)
+                for (Index b = j + 1; b < W.cols(); ++b)
+                    Hinv(a, b) -= Hinv(a, j) * Hinv(j, b) / Hinv(j, j);
+        }
+        QCOMPARE(different, Index{0});
+    }
+
+    /// T10: with uncorrelated inputs of equal power there is nothing to compensate.
+    void identityHessianIsRoundToNearest()
+    {
+        Case c(31, 20, 64, 64);
+        for (Index i = 0; i < 64; ++i)
+            for (Index j = 0; j < 64; ++j)
+                c.C(i, j) = i == j ? 3.5 : 0.0;
+        for (const Index group : {Index{16}, Index{64}}) {
+            const auto nearest = quant::quantizeNearest(c.W, group, test::gridOptions(4));
+            QVERIFY(nearest);
+            for (const auto order : {Order::None, Order::Group, Order::Static}) {
+                const auto a = session(c, 4, group);
+                const auto b = session(c, 4, group);
+                QS_REQUIRE(fast, obsSweep(c.problem(), a.get(), nullptr, {.block = 32, .order = order}));
+                QS_REQUIRE(reference, obsSweepReference(c.problem(), b.get(), nullptr, {.block = 32, .order = order}));
+                QVERIFY(sameCodes(fast.quantized, *nearest));
+                QVERIFY(sameCodes(reference.quantized, *nearest));
+            }
+        }
+    }
+
+    void scaleOfTheHessianIsIrrelevant()
+    {
+        const Case c(41, 16, 80, 300);
+        Case scaled = c;
+        for (double& value : scaled.C.values())
+            value *= 8.0;
+        const auto a = session(c, 3, 16);
+        const auto b = session(c, 3, 16);
+        QS_REQUIRE(one, obsSweepReference(c.problem(), a.get(), nullptr, {}));
+        QS_REQUIRE(other, obsSweepReference(scaled.problem(), b.get(), nullptr, {}));
+        QVERIFY(sameCodes(one.quantized, other.quantized));
+        QVERIFY(std::abs(other.lambda - 8.0 * one.lambda) <= 1e-12 * other.lambda);
+    }
+
+    /// With parameters per row the block size is only a matter of speed.
+    void blockSizeDoesNotMatter()
+    {
+        const Case c(51, 24, 150, 500);
+        const auto base = session(c, 4, 150);
+        QS_REQUIRE(expected, obsSweepReference(c.problem(), base.get(), nullptr, {.block = 150}));
+        for (const Index block : {1, 7, 128}) {
+            const auto a = session(c, 4, 150);
+            const auto b = session(c, 4, 150);
+            QS_REQUIRE(reference, obsSweepReference(c.problem(), a.get(), nullptr, {.block = block}));
+            QVERIFY(sameCodes(reference.quantized, expected.quantized));
+            QS_REQUIRE(fast, obsSweep(c.problem(), b.get(), nullptr, {.block = block}));
+            QVERIFY(differentCodes(fast.quantized, expected.quantized) <= expected.quantized.codes.size() / 100);
+        }
+    }
+
+    /// Renaming the columns changes nothing for a sweep that chooses its own order (parameters per row).
+    void permutedProblemIsTheSame()
+    {
+        const Case c(61, 16, 72, 300);
+        std::vector<Index> p(72);
+        std::iota(p.begin(), p.end(), Index{0});
+        std::mt19937 random(3);
+        for (std::size_t i = p.size() - 1; i > 0; --i)
+            std::swap(p[i], p[random() % (i + 1)]);
+        Case renamed = c;
+        for (Index j = 0; j < 72; ++j) {
+            for (Index r = 0; r < 16; ++r)
+                renamed.W(r, j) = c.W(r, p[static_cast<std::size_t>(j)]);
+            for (Index k = 0; k < 72; ++k)
+                renamed.C(j, k) = c.C(p[static_cast<std::size_t>(j)], p[static_cast<std::size_t>(k)]);
+        }
+        for (const auto order : {Order::Group, Order::Static}) {
+            const auto a = session(c, 3, 72);
+            const auto b = session(c, 3, 72);
+            QS_REQUIRE(one, obsSweepReference(c.problem(), a.get(), nullptr, {.order = order}));
+            QS_REQUIRE(other, obsSweepReference(renamed.problem(), b.get(), nullptr, {.order = order}));
+            for (Index r = 0; r < 16; ++r)
+                for (Index j = 0; j < 72; ++j)
+                    QCOMPARE(other.What(r, j), one.What(r, p[static_cast<std::size_t>(j)]));
+            QVERIFY(std::is_sorted(one.order.begin(), one.order.end(), [&](auto i, auto j) { return c.C(i, i) > c.C(j, j); }));
+        }
+    }
+
+    void orderedGroupsAreRecorded()
+    {
+        const Case c(71, 8, 64, 200);
+        const auto byGroup = session(c, 4, 16);
+        QS_REQUIRE(grouped, obsSweep(c.problem(), byGroup.get(), nullptr, {.order = Order::Group}));
+        QCOMPARE(grouped.quantized.groupOf.size(), std::size_t{64});
+        for (std::size_t step = 0; step < grouped.order.size(); ++step)
+            QCOMPARE(grouped.quantized.groupOf[static_cast<std::size_t>(grouped.order[step])], static_cast<std::int32_t>(step / 16));
+        QVERIFY(grouped.quantized.dequantize().values().size() == grouped.What.values().size());
+        QVERIFY(std::equal(grouped.What.values().begin(), grouped.What.values().end(), grouped.quantized.dequantize().values().begin()));
+
+        const auto fixed = session(c, 4, 16);
+        QS_REQUIRE(still, obsSweep(c.problem(), fixed.get(), nullptr, {.order = Order::Static}));
+        QVERIFY(still.quantized.groupOf.empty());
+        QCOMPARE(fixed->fitted().size(), std::size_t{4});
+        for (const auto& [group, columns] : fixed->fitted())
+            for (std::size_t i = 0; i < columns.size(); ++i)
+                QCOMPARE(columns[i], group * 16 + static_cast<Index>(i));
+        const auto nearest = quant::quantizeNearest(c.W, 16, test::gridOptions(4)); // scales of the untouched weight
+        QVERIFY(std::equal(still.quantized.scale.values().begin(), still.quantized.scale.values().end(), nearest->scale.values().begin()));
+    }
+
+    /// Fresh: a group inside a block sees all updates, as if blocks were as small as groups. Compat: it sees the block's beginning.
+    void groupsInsideABlock()
+    {
+        const Case c(81, 16, 96, 300);
+        const auto run = [&](Index block, bool fresh, Index group) {
+            const auto grid = session(c, 3, group);
+            return obsSweepReference(c.problem(), grid.get(), nullptr, {.block = block, .freshGroups = fresh});
+        };
+        QS_REQUIRE(small, run(16, true, 16));
+        QS_REQUIRE(large, run(96, true, 16));
+        QVERIFY(sameCodes(small.quantized, large.quantized));
+        QS_REQUIRE(stale, run(96, false, 16));
+        QVERIFY(!sameCodes(stale.quantized, large.quantized));
+        const auto untouched = quant::quantizeNearest(c.W, 16, test::gridOptions(3));
+        QVERIFY(std::equal(stale.quantized.scale.values().begin(), stale.quantized.scale.values().end(), untouched->scale.values().begin()));
+        QS_REQUIRE(aligned, run(16, false, 16));
+        QVERIFY(sameCodes(aligned.quantized, small.quantized));
+        QS_REQUIRE(straddling, run(20, true, 48)); // a group that starts inside a block and ends beyond it
+        QS_REQUIRE(whole, run(96, true, 48));
+        QVERIFY(sameCodes(straddling.quantized, whole.quantized));
+    }
+
+    /// Per case greedy feedback may lose; in the median it must not.
+    void beatsRoundToNearestInTheMedian()
+    {
+        std::vector<double> ratios;
+        for (unsigned seed = 100; seed < 115; ++seed) {
+            const Case c(seed, 16, 64, 256);
+            const auto grid = session(c, 3, 32);
+            QS_REQUIRE(result, obsSweep(c.problem(), grid.get(), nullptr, {}));
+            const auto nearest = quant::quantizeNearest(c.W, 32, test::gridOptions(3));
+            ratios.push_back(outputError(c, result.What) / outputError(c, nearest->dequantize()));
+        }
+        std::sort(ratios.begin(), ratios.end());
+        QVERIFY2(ratios[ratios.size() / 2] < 0.8, qPrintable(QString::number(ratios[ratios.size() / 2])));
+        QVERIFY(ratios.front() > 0.0);
+    }
+
+    /// The same mask with and without the update of what is kept.
+    void updateHelpsAMask()
+    {
+        for (unsigned seed = 200; seed < 205; ++seed) {
+            const Case c(seed, 16, 64, 256);
+            const MaskPlan mask = smallestOfEachRow(c.W);
+            QS_REQUIRE(updated, obsSweep(c.problem(), nullptr, &mask, {}));
+            RowMatrix only(c.W);
+            for (std::size_t i = 0; i < only.values().size(); ++i)
+                only.values()[i] *= static_cast<float>(mask.keep.values()[i]);
+            QVERIFY(outputError(c, updated.What) < outputError(c, only));
+            for (std::size_t i = 0; i < only.values().size(); ++i)
+                if (mask.keep.values()[i] == 0)
+                    QCOMPARE(updated.What.values()[i], 0.0F);
+        }
+    }
+
+    void float32StaysNearTheReference()
+    {
+        for (const int masking : {0, 1, 2}) {
+            const Case c(91, 48, 256, 1000);
+            const MaskPlan plans[] = {MaskPlan{}, adaptiveMask(0.5), adaptiveNofM(2, 4)};
+            const MaskPlan* mask = masking ? &plans[masking] : nullptr;
+            const auto a = session(c, 4, 64);
+            const auto b = session(c, 4, 64);
+            QS_REQUIRE(fast, obsSweep(c.problem(), a.get(), mask, {}));
+            QS_REQUIRE(reference, obsSweepReference(c.problem(), b.get(), mask, {}));
+            const double error = outputError(c, reference.What);
+            QVERIFY2(std::abs(outputError(c, fast.What) - error) <= 1e-3 * error, qPrintable(QString::number(outputError(c, fast.What) / error)));
+            QVERIFY(std::abs(fast.lossDamped - reference.lossDamped) <= 1e-3 * reference.lossDamped);
+        }
+    }
+
+    void adaptiveMaskHasTheExactCount_data()
+    {
+        QTest::addColumn<double>("sparsity");
+        QTest::addColumn<int>("cols");
+        for (const double sparsity : {0.0, 0.3, 0.5, 0.9, 1.0})
+            for (const int cols : {100, 128, 300})
+                QTest::addRow("%g of %d", sparsity, cols) << sparsity << cols;
+    }
+    void adaptiveMaskHasTheExactCount()
+    {
+        QFETCH(double, sparsity);
+        QFETCH(int, cols);
+        const Case c(301, 10, cols, 50 + cols);
+        const MaskPlan mask = adaptiveMask(sparsity);
+        QS_REQUIRE(result, obsSweep(c.problem(), nullptr, &mask, {}));
+        for (Index first = 0; first < cols; first += 128) {
+            const Index last = std::min<Index>(cols, first + 128);
+            Index pruned = 0;
+            for (Index r = 0; r < 10; ++r)
+                for (Index j = first; j < last; ++j) {
+                    pruned += result.keep(r, j) == 0 ? 1 : 0;
+                    QCOMPARE(result.keep(r, j) == 0, result.What(r, j) == 0.0F);
+                }
+            QCOMPARE(pruned, static_cast<Index>(std::floor(sparsity * static_cast<double>(10 * (last - first)) + 1e-9)));
+        }
+        if (sparsity == 0.0)
+            QVERIFY(std::equal(result.What.values().begin(), result.What.values().end(), c.W.values().begin()));
+    }
+
+    /// All scores equal: row 0 goes first, then row 1, each from its first column on.
+    void tiesGoByRowThenColumn()
+    {
+        Case c(311, 3, 8, 32);
+        for (Index i = 0; i < 8; ++i)
+            for (Index j = 0; j < 8; ++j)
+                c.C(i, j) = i == j ? 1.0 : 0.0;
+        std::fill(c.W.values().begin(), c.W.values().end(), 0.5F);
+        const MaskPlan mask = adaptiveMask(0.5);
+        QS_REQUIRE(result, obsSweep(c.problem(), nullptr, &mask, {}));
+        for (std::size_t i = 0; i < 24; ++i)
+            QCOMPARE(int(result.keep.values()[i]), i < 12 ? 0 : 1);
+    }
+
+    void diagonalHessianPrunesByWandaScore()
+    {
+        Case c(321, 6, 64, 64);
+        for (Index i = 0; i < 64; ++i)
+            for (Index j = 0; j < 64; ++j)
+                c.C(i, j) = i == j ? 0.5 + static_cast<double>(i % 9) : 0.0;
+        const MaskPlan mask = adaptiveMask(0.5);
+        QS_REQUIRE(result, obsSweepReference(c.problem(), nullptr, &mask, {}));
+        double pruned = 0;
+        double kept = 1e30;
+        for (Index r = 0; r < 6; ++r)
+            for (Index j = 0; j < 64; ++j) {
+                const double score = std::pow(static_cast<double>(c.W(r, j)), 2) * (c.C(j, j) + result.lambda);
+                if (result.keep(r, j))
+                    kept = std::min(kept, score);
+                else
+                    pruned = std::max(pruned, score);
+            }
+        QVERIFY(pruned <= kept);
+    }
+
+    void keepsNofM()
+    {
+        const Case c(331, 12, 96, 200);
+        for (const auto& [n, m] : {std::pair{2, 4}, std::pair{4, 8}, std::pair{1, 3}}) {
+            const MaskPlan mask = adaptiveNofM(n, m);
+            for (const Index block : {Index{10}, Index{128}}) { // 10: groups of four straddle its end
+                const auto grid = session(c, 4, 32);
+                QS_REQUIRE(result, obsSweep(c.problem(), grid.get(), &mask, {.block = block}));
+                for (Index r = 0; r < 12; ++r)
+                    for (Index j = 0; j < 96; j += m) {
+                        int kept = 0;
+                        for (Index i = 0; i < m; ++i)
+                            kept += result.keep(r, j + i);
+                        QCOMPARE(kept, n);
+                    }
+            }
+        }
+    }
+
+    /// T38: a dead input, and a constant row.
+    void deadChannelsBecomeZero()
+    {
+        Case c(341, 8, 32, 100);
+        for (Index j = 0; j < 32; ++j)
+            c.C(5, j) = c.C(j, 5) = c.C(9, j) = c.C(j, 9) = 0.0;
+        std::fill(c.W.row(3).begin(), c.W.row(3).end(), 0.25F);
+        for (const auto order : {Order::None, Order::Group, Order::Static}) {
+            const auto grid = session(c, 4, 16);
+            QS_REQUIRE(result, obsSweep(c.problem(), grid.get(), nullptr, {.order = order}));
+            QCOMPARE(result.deadChannels, Index{2});
+            for (Index r = 0; r < 8; ++r)
+                for (Index j = 0; j < 32; ++j) {
+                    QVERIFY(std::isfinite(result.What(r, j)));
+                    if (j == 5 || j == 9)
+                        QCOMPARE(result.What(r, j), 0.0F);
+                }
+        }
+    }
+
+    void singularHessianIsDampedHarder()
+    {
+        Case c(351, 8, 64, 12); // 12 tokens for 64 channels
+        const auto grid = session(c, 4, 16);
+        QS_REQUIRE(result, obsSweep(c.problem(), grid.get(), nullptr, {.damp = 0.0}));
+        QVERIFY(result.escalations > 0);
+        QVERIFY(result.lambda > 0.0);
+        for (const float value : result.What.values())
+            QVERIFY(std::isfinite(value));
+    }
+
+    void sameBitsForAnyThreadCount()
+    {
+        const Case c(361, 1100, 96, 300);
+        const MaskPlan mask = adaptiveMask(0.5);
+        const int before = threadCount();
+        setThreadCount(1);
+        const auto a = session(c, 4, 32);
+        const auto one = obsSweep(c.problem(), a.get(), &mask, {});
+        setThreadCount(3);
+        const auto b = session(c, 4, 32);
+        const auto three = obsSweep(c.problem(), b.get(), &mask, {});
+        setThreadCount(before);
+        QVERIFY(one && three);
+        QVERIFY(std::equal(one->What.values().begin(), one->What.values().end(), three->What.values().begin()));
+        QCOMPARE(one->lossDamped, three->lossDamped);
+    }
+
+    /// T12: with independent inputs only sampling noise correlates columns; the share of codes that differ from nearest falls as N^-1/2.
+    void independentInputsApproachNearest()
+    {
+        const double published[] = {0.238, 0.055, 0.019, 0.0043};
+        const Index counts[] = {100, 1000, 10000, 100000};
+        Case c(371, 96, 96, 96);
+        // Not a mid-rise grid: there the extreme of a row lies halfway between two codes, and any rounding decides.
+        const auto nearest = quant::quantizeNearest(c.W, 96, test::gridOptions(4, quant::GridId::Asym0));
+        for (int i = 0; i < 4; ++i) {
+            const RowMatrix x = test::randomMatrix(400 + static_cast<unsigned>(i), counts[i], 96);
+            c.C = MatrixD(96, 96);
+            cpuBackend().gram(x, c.C.mut());
+            for (double& value : c.C.values())
+                value /= static_cast<double>(counts[i]);
+            const auto grid = session(c, 4, 96, quant::GridId::Asym0);
+            QS_REQUIRE(result, obsSweep(c.problem(), grid.get(), nullptr, {}));
+            const double share = static_cast<double>(differentCodes(result.quantized, *nearest)) / static_cast<double>(96 * 96);
+            QVERIFY2(share > 0.5 * published[i] && share < 1.5 * published[i], qPrintable(QString::number(share)));
+        }
+    }
+
+    void errors()
+    {
+        const Case c(381, 4, 16, 40);
+        LayerProblem bare = c.problem();
+        bare.input.secondMoment = nullptr;
+        QS_FAILS(NotFound, "needs calibration", obsSweep(bare, nullptr, nullptr, {}));
+        const Case other(382, 4, 12, 40);
+        LayerProblem wrong = c.problem();
+        wrong.input.secondMoment = &other.C;
+        QS_FAILS(Mismatch, "12 x 12", obsSweep(wrong, nullptr, nullptr, {}));
+        QS_FAILS(InvalidArgument, "damp", obsSweep(c.problem(), nullptr, nullptr, {.damp = -1.0}));
+        QS_FAILS(InvalidArgument, "block=0", obsSweep(c.problem(), nullptr, nullptr, {.block = 0}));
+        MaskPlan shape;
+        shape.keep = BasicMatrix<std::uint8_t>(4, 15);
+        QS_FAILS(InvalidArgument, "mask is 4 x 15", obsSweep(c.problem(), nullptr, &shape, {}));
+        const MaskPlan share = adaptiveMask(1.5);
+        QS_FAILS(InvalidArgument, "sparsity 1.5", obsSweep(c.problem(), nullptr, &share, {}));
+        const MaskPlan pattern = adaptiveNofM(2, 4);
+        QS_FAILS(Unsupported, "own order", obsSweep(c.problem(), nullptr, &pattern, {.order = Order::Static}));
+        const MaskPlan five = adaptiveNofM(2, 5);
+        QS_FAILS(InvalidArgument, "2:5 does not fit 16 columns", obsSweep(c.problem(), nullptr, &five, {}));
+    }
+
+    /// A grid whose range leaves out 0 cannot hold what was pruned: said, not hidden.
+    void unstorableZeroIsRefused()
+    {
+        const Case c(391, 4, 16, 40);
+        const MaskPlan mask = smallestOfEachRow(c.W);
+        const auto real = session(c, 4, 16, quant::GridId::AsymRealZero);
+        QS_FAILS(InvalidArgument, "cannot store a pruned zero", obsSweep(c.problem(), real.get(), &mask, {}));
+        const auto whole = session(c, 4, 16, quant::GridId::Asym0);
+        QVERIFY(obsSweep(c.problem(), whole.get(), &mask, {}));
+    }
+
+    void cancels()
+    {
+        std::stop_source source;
+        Case c(401, 4, 256, 300);
+        c.job.stop = source.get_token();
+        int reports = 0;
+        c.job.onProgress = [&](double, std::string_view) {
+            ++reports;
+            source.request_stop();
+        };
+        QS_FAILS(Cancelled, "cancelled", obsSweep(c.problem(), nullptr, nullptr, {.block = 16}));
+        QVERIFY(reports <= 2); // the factorisation may have reported, then at most one block
+    }
+};
+
+QTEST_GUILESS_MAIN(TestObsSweep)
+#include "tst_obs_sweep.moc"
