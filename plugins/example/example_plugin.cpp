@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/session/plugin_interfaces.h"
+#include "plugins/example/example.h"
+
+#include <QObject>
+
+class ExamplePlugin : public QObject, public qs::recipe::StagePlugin {
+    Q_OBJECT
+    Q_PLUGIN_METADATA(IID QS_STAGE_PLUGIN_IID FILE "example.json")
+    Q_INTERFACES(qs::recipe::StagePlugin)
+public:
+    qs::Expected<void> registerStages(qs::recipe::StageRegistry& registry) override
+    {
+        return qs::plugins::registerExample(registry);
+    }
+};
+
+#include "example_plugin.moc"

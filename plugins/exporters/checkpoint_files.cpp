@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint_files.h"
+
+#include "core/base/atomic_file.h"
+
+#include <cstring>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace qs::plugins {
+
+ShardWriter::ShardWriter(std::filesystem::path folder, std::uint64_t shardBytes, const JobContext& job)
+    : m_folder(std::move(folder))
+    , m_limit(shardBytes)
+    , m_job(job)
+{
+}
+
+Expected<void> ShardWriter::add(std::string name, DType dtype, Shape shape, std::vector<std::byte> bytes)
+{
+    io::TensorToWrite tensor;
+    tensor.name = std::move(name);
+    tensor.dtype = dtype;
+    tensor.shape = std::move(shape);
+    tensor.produce = [bytes = std::move(bytes)](const auto& sink) { return sink(bytes); };
+    return add(std::move(tensor));
+}
+
+Expected<void> ShardWriter::add(io::TensorToWrite tensor)
+{
+    const auto elements = elementCount(tensor.shape);
+    const auto bytes = elements ? storageBytes(tensor.dtype, *elements) : std::nullopt;
+    if (!bytes)
+        return fail(Errc::InvalidArgument, "has a shape or type that cannot be stored", tensor.name);
+    if (!m_pending.empty() && m_pendingBytes + *bytes > m_limit)
+        QS_CHECK(flush());
+    m_pendingBytes += *bytes;
+    m_total += *bytes;
+    m_pending.push_back(std::move(tensor));
+    return {};
+}
+
+Expected<void> ShardWriter::flush()
+{
+    std::vector<std::string> names;
+    for (const auto& tensor : m_pending)
+        names.push_back(tensor.name);
+    QS_CHECK(io::writeSafetensors(m_folder / fmt::format("shard-{}.part", m_shards.size() + 1), std::move(m_pending), m_job));
+    m_shards.push_back(std::move(names));
+    m_pending.clear();
+    m_pendingBytes = 0;
+    return {};
+}
+
+Expected<std::vector<std::string>> ShardWriter::finish()
+{
+    if (!m_pending.empty())
+        QS_CHECK(flush());
+    std::vector<std::string> files;
+    nlohmann::json map = nlohmann::json::object();
+    std::error_code code;
+    for (std::size_t i = 0; i < m_shards.size(); ++i) {
+        const std::string name = m_shards.size() == 1 ? "model.safetensors"
+                                                      : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, m_shards.size());
+        std::filesystem::rename(m_folder / fmt::format("shard-{}.part", i + 1), m_folder / name, code);
+        if (code)
+            return fail(Errc::Io, "cannot be put in place: " + code.message(), (m_folder / name).string());
+        for (const auto& tensor : m_shards[i])
+            map[tensor] = name;
+        files.push_back(name);
+    }
+    if (m_shards.size() > 1) {
+        const nlohmann::json index = {{"metadata", {{"total_size", m_total}}}, {"weight_map", map}};
+        QS_CHECK(writeTextFile(m_folder / "model.safetensors.index.json", index.dump(2) + "\n"));
+        files.emplace_back("model.safetensors.index.json");
+    }
+    return files;
+}
+
+std::vector<std::byte> encodePlain(MatrixView values, DType type)
+{
+    const std::size_t width = type == DType::F32 ? 4 : 2;
+    std::vector<std::byte> bytes(static_cast<std::size_t>(values.size()) * width);
+    std::byte* out = bytes.data();
+    for (Index r = 0; r < values.rows(); ++r)
+        for (const float value : values.row(r)) {
+            if (type == DType::F32) {
+                std::memcpy(out, &value, 4);
+            } else {
+                const std::uint16_t bits = type == DType::BF16 ? floatToBfloat16(value) : floatToHalf(value);
+                std::memcpy(out, &bits, 2);
+            }
+            out += width;
+        }
+    return bytes;
+}
+
+} // namespace qs::plugins

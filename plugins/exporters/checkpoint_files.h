@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/io/checkpoint.h"
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace qs::plugins {
+
+/// Writes tensors into one safetensors file, or into several with an index when they exceed the shard size.
+class ShardWriter {
+public:
+    ShardWriter(std::filesystem::path folder, std::uint64_t shardBytes, const JobContext& job);
+
+    /// A tensor whose bytes are in memory.
+    Expected<void> add(std::string name, DType dtype, Shape shape, std::vector<std::byte> bytes);
+    /// A tensor that is produced when its shard is written.
+    Expected<void> add(io::TensorToWrite tensor);
+    /// Writes the last shard and the index. Returns file names relative to the folder.
+    Expected<std::vector<std::string>> finish();
+    std::uint64_t totalBytes() const { return m_total; }
+
+private:
+    Expected<void> flush();
+
+    std::filesystem::path m_folder;
+    std::uint64_t m_limit;
+    const JobContext& m_job;
+    std::vector<io::TensorToWrite> m_pending;
+    std::uint64_t m_pendingBytes = 0;
+    std::uint64_t m_total = 0;
+    std::vector<std::vector<std::string>> m_shards; ///< Tensor names of the shards already written.
+};
+
+/// A float matrix as the bytes of a plain type (float32, float16 or bfloat16; round half to even).
+std::vector<std::byte> encodePlain(MatrixView values, DType type);
+
+} // namespace qs::plugins

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint_files.h"
+#include "exporters.h"
+#include "model_files.h"
+#include "scheme.h"
+
+#include "core/base/atomic_file.h"
+#include "core/base/digest.h"
+#include "core/base/version.h"
+#include "core/quant/packing.h"
+
+#include <cmath>
+#include <cstring>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <set>
+
+namespace qs::plugins {
+namespace {
+
+using recipe::ExportInput;
+using recipe::ExportReport;
+using recipe::Finding;
+
+constexpr std::uint64_t kShardBytes = std::uint64_t{2} << 30;
+
+template <class T> std::vector<std::byte> asBytes(const std::vector<T>& values)
+{
+    std::vector<std::byte> bytes(values.size() * sizeof(T));
+    if (!bytes.empty())
+        std::memcpy(bytes.data(), values.data(), bytes.size());
+    return bytes;
+}
+
+DType scaleDType(quant::ScaleType type)
+{
+    switch (type) {
+    case quant::ScaleType::Float32: return DType::F32;
+    case quant::ScaleType::BFloat16: return DType::BF16;
+    case quant::ScaleType::Float16: return DType::F16;
+    }
+    return DType::F32;
+}
+
+/// Digest of what a layer's stored weight decodes to; compared with what is read back.
+std::string decodedDigest(MatrixView W)
+{
+    Digest digest;
+    for (Index r = 0; r < W.rows(); ++r)
+        digest.add(std::as_bytes(W.row(r)));
+    return digest.hex();
+}
+
+/// Signed or unsigned codes of any of our grids, moved to the unsigned offset-binary codes that the format stores.
+std::uint8_t storedCode(int code, float zero, const WeightScheme& scheme)
+{
+    // Symmetric: the value is scale * (code - zero) with an integer zero, stored as that difference plus 2^(b-1).
+    const int half = 1 << (scheme.bits - 1);
+    return static_cast<std::uint8_t>(scheme.symmetric ? code - static_cast<int>(zero) + half : code);
+}
+
+class CompressedTensorsExporter final : public recipe::Exporter {
+public:
+    std::string id() const override { return "compressed-tensors"; }
+    std::string title() const override { return "compressed-tensors checkpoint (pack-quantized)"; }
+    std::string description() const override
+    {
+        return "weight-only integer checkpoint (W4A16, W8A16) for vLLM, SGLang and transformers";
+    }
+    bool writesFolder() const override { return true; }
+
+    std::vector<Finding> lint(const ExportInput& input) const override
+    {
+        const auto& spec = input.runner->model().spec();
+        std::vector<Finding> findings = lintSchemes(input);
+        if (spec.family != model::Family::Llama)
+            findings.push_back({"architecture", "error", spec.name,
+                "is not a model with a config: only its layers can be compared, not exported as a checkpoint"});
+        for (const auto& site : spec.sites) {
+            const bool folds = !site.producerNorm.empty() || site.producerLayer >= 0;
+            for (const model::LayerIndex index : site.consumers) {
+                const auto& pipeline = input.assignment.layers[static_cast<std::size_t>(index)];
+                if (pipeline && !(*pipeline)[recipe::Slot::Transform].empty() && !folds)
+                    findings.push_back({"transform-folds", "error", spec.layers[static_cast<std::size_t>(index)].name,
+                        "its transform cannot be folded into a neighbour"});
+            }
+        }
+        return findings;
+    }
+
+    Expected<ExportReport> write(
+        const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override;
+};
+
+/// The state of one export.
+class Writing {
+public:
+    Writing(const ExportInput& input, const std::filesystem::path& folder, const JobContext& job)
+        : m_input(input)
+        , m_model(input.runner->model())
+        , m_spec(m_model.spec())
+        , m_job(job)
+        , m_plain(plainType(m_model))
+        , m_writer(folder, kShardBytes, job)
+    {
+    }
+
+    Expected<void> layers(const SchemeMap& schemes);
+    Expected<void> otherTensors(ExportReport& report);
+    Expected<std::vector<std::string>> finish() { return m_writer.finish(); }
+    Expected<void> verify(const std::filesystem::path& folder, ExportReport& report) const;
+
+    DType plain() const { return m_plain; }
+    std::uint64_t layerBytes() const { return m_layerBytes; }
+    const std::map<model::LayerIndex, quant::BitsCount>& bits() const { return m_bits; }
+
+private:
+    Expected<void> packed(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed, const WeightScheme& scheme);
+    Expected<void> dense(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed);
+    Expected<void> bias(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed);
+
+    const ExportInput& m_input;
+    const model::Model& m_model;
+    const model::ModelSpec& m_spec;
+    const JobContext& m_job;
+    DType m_plain;
+    ShardWriter m_writer;
+    std::set<std::string> m_written; ///< Hugging Face names that the layers took care of.
+    std::map<std::string, std::vector<double>> m_normFactors; ///< Norm tensor -> factor per channel.
+    std::map<std::string, std::string> m_expected; ///< Tensor name -> digest of its decoded values.
+    std::map<model::LayerIndex, quant::BitsCount> m_bits;
+    std::uint64_t m_layerBytes = 0;
+};
+
+Expected<void> Writing::layers(const SchemeMap& schemes)
+{
+    std::map<model::LayerIndex, WeightScheme> schemeOf;
+    for (const auto& [scheme, members] : schemes.groups)
+        for (const model::LayerIndex index : members)
+            schemeOf[index] = scheme;
+    // A layer without a pipeline still changes when a transform behind it folds into its rows.
+    std::set<model::LayerIndex> touched;
+    for (std::size_t i = 0; i < m_spec.layers.size(); ++i)
+        if (m_input.assignment.layers[i]) {
+            touched.insert(static_cast<model::LayerIndex>(i));
+            const int site = m_spec.layers[i].site;
+            if (!(*m_input.assignment.layers[i])[recipe::Slot::Transform].empty() && site >= 0
+                && m_spec.sites[static_cast<std::size_t>(site)].producerLayer >= 0)
+                touched.insert(m_spec.sites[static_cast<std::size_t>(site)].producerLayer);
+        }
+    double done = 0;
+    for (const model::LayerIndex index : touched) {
+        QS_CHECK(m_job.poll());
+        const auto& layer = m_spec.layers[static_cast<std::size_t>(index)];
+        const double share = 0.8 / static_cast<double>(touched.size());
+        const JobContext part = m_job.part(done * share, (done + 1) * share);
+        part.progress(0.0, layer.name);
+        QS_TRY(compressed, m_input.runner->compress(index, m_input.assignment, part));
+        const auto scheme = schemeOf.find(index);
+        if (scheme != schemeOf.end()) {
+            QS_CHECK(packed(layer, compressed, scheme->second));
+            m_bits[index] = compressed.bits;
+        } else {
+            QS_CHECK(dense(layer, compressed));
+            if (m_input.assignment.layers[static_cast<std::size_t>(index)])
+                m_bits[index] = compressed.bits;
+        }
+        QS_CHECK(bias(layer, compressed));
+        if (compressed.inputTransform && !compressed.inputTransform->identity()) {
+            const auto& site = m_spec.sites[static_cast<std::size_t>(layer.site)];
+            if (!site.producerNorm.empty())
+                m_normFactors[site.producerNorm] = compressed.inputTransform->diagonal();
+        }
+        done += 1;
+    }
+    return {};
+}
+
+Expected<void> Writing::packed(
+    const model::LayerSpec& layer, const recipe::CompressedLayer& compressed, const WeightScheme& scheme)
+{
+    const quant::QuantizedTensor& q = compressed.quantized;
+    const Index rows = q.rows();
+    const Index cols = q.cols();
+    const Index groups = q.groups();
+    if (q.empty() || (!scheme.group && groups != 1))
+        return fail(Errc::Internal, "the compressed layer has no codes of the announced scheme", layer.name);
+    std::vector<std::uint8_t> codes(static_cast<std::size_t>(rows * cols));
+    for (Index r = 0; r < rows; ++r)
+        for (Index c = 0; c < cols; ++c) {
+            const Index g = q.groupOf.empty() ? c / q.group : q.groupOf[static_cast<std::size_t>(c)];
+            codes[static_cast<std::size_t>(r * cols + c)] = storedCode(q.codes(r, c), q.zero(r, g), scheme);
+        }
+    const auto record = [&](const std::string& suffix, DType type, Shape shape, std::vector<std::byte> bytes, bool counted) {
+        if (counted)
+            m_layerBytes += bytes.size();
+        return m_writer.add(layer.name + "." + suffix, type, std::move(shape), std::move(bytes));
+    };
+    QS_TRY(words, quant::packBits(codes, rows, cols, scheme.bits, quant::PackAxis::Columns));
+    QS_CHECK(record("weight_packed", DType::I32, {rows, quant::packedWords(cols, scheme.bits)}, asBytes(words), true));
+    QS_CHECK(record("weight_scale", scaleDType(q.grid.scaleType), {rows, groups},
+        encodePlain(q.scale, scaleDType(q.grid.scaleType)), true));
+    if (!scheme.symmetric) {
+        std::vector<std::uint8_t> zeros(static_cast<std::size_t>(rows * groups));
+        for (Index r = 0; r < rows; ++r)
+            for (Index g = 0; g < groups; ++g)
+                zeros[static_cast<std::size_t>(r * groups + g)] = static_cast<std::uint8_t>(q.zero(r, g));
+        QS_TRY(zeroWords, quant::packBits(zeros, rows, groups, scheme.bits, quant::PackAxis::Rows));
+        QS_CHECK(
+            record("weight_zero_point", DType::I32, {quant::packedWords(rows, scheme.bits), groups}, asBytes(zeroWords), true));
+    }
+    if (scheme.activationOrder && !q.groupOf.empty())
+        QS_CHECK(record("weight_g_idx", DType::I32, {cols}, asBytes(q.groupOf), true));
+    QS_CHECK(record("weight_shape", DType::I64, {2}, asBytes(std::vector<std::int64_t>{rows, cols}), false));
+    m_expected[layer.weight] = decodedDigest(q.dequantize());
+    m_written.insert(layer.weight);
+    return {};
+}
+
+Expected<void> Writing::dense(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed)
+{
+    RowMatrix stored
+        = compressed.inputTransform ? compressed.inputTransform->toTransformed(compressed.What) : RowMatrix(compressed.What);
+    if (!compressed.outputScale.empty())
+        for (Index r = 0; r < stored.rows(); ++r)
+            for (float& value : stored.row(r))
+                value = static_cast<float>(static_cast<double>(value) * compressed.outputScale[static_cast<std::size_t>(r)]);
+    std::vector<std::byte> bytes = encodePlain(stored, m_plain);
+    m_layerBytes += bytes.size();
+    RowMatrix back(stored.rows(), stored.cols());
+    QS_CHECK(decodeToFloat(m_plain, bytes, back.values()));
+    m_expected[layer.weight] = decodedDigest(back);
+    m_written.insert(layer.weight);
+    return m_writer.add(layer.weight, m_plain, {stored.rows(), stored.cols()}, std::move(bytes));
+}
+
+Expected<void> Writing::bias(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed)
+{
+    if (layer.bias.empty() || compressed.outputScale.empty())
+        return {};
+    QS_TRY(values, m_model.load(layer.bias));
+    for (std::size_t i = 0; i < values.values().size(); ++i)
+        values.values()[i] = static_cast<float>(static_cast<double>(values.values()[i]) * compressed.outputScale[i]);
+    m_written.insert(layer.bias);
+    m_expected[layer.bias] = decodedDigest(values);
+    return m_writer.add(layer.bias, DType::F32, {values.size()}, encodePlain(values, DType::F32));
+}
+
+Expected<void> Writing::otherTensors(ExportReport& report)
+{
+    double worst = 0;
+    for (const auto& tensor : m_model.checkpoint().tensors()) {
+        QS_CHECK(m_job.poll());
+        const std::string name = m_model.hfName(tensor);
+        if (m_written.contains(name) || (m_spec.tiedEmbeddings && name == "lm_head.weight"))
+            continue;
+        const auto factors = m_normFactors.find(name);
+        const bool plain = dtypeInfo(tensor.dtype).floating;
+        if (factors == m_normFactors.end() && !plain && tensor.dtype != DType::Packed
+            && dtypeInfo(tensor.dtype).blockElements == 1) {
+            // Integers and the like travel as they are.
+            QS_TRY(raw, m_model.checkpoint().readRaw(tensor));
+            QS_CHECK(m_writer.add(name, tensor.dtype, tensor.shape, std::move(raw)));
+            continue;
+        }
+        QS_TRY(values, m_model.load(name));
+        DType type = plain ? tensor.dtype : m_plain;
+        if (factors != m_normFactors.end()) {
+            type = DType::F32; // a folded norm is not a bfloat16 number any more
+            for (std::size_t i = 0; i < values.values().size(); ++i)
+                values.values()[i] = static_cast<float>(static_cast<double>(values.values()[i]) * factors->second[i]);
+        }
+        if (type != DType::F32 && type != DType::F16 && type != DType::BF16)
+            type = DType::F32;
+        std::vector<std::byte> bytes = encodePlain(values, type);
+        RowMatrix back(values.rows(), values.cols());
+        QS_CHECK(decodeToFloat(type, bytes, back.values()));
+        for (std::size_t i = 0; i < values.values().size(); ++i) {
+            const double value = values.values()[i];
+            if (value != 0.0)
+                worst = std::max(worst, std::abs(back.values()[i] - value) / std::abs(value));
+        }
+        m_expected[name] = decodedDigest(back);
+        QS_CHECK(m_writer.add(name, type, tensor.shape, std::move(bytes)));
+    }
+    if (worst > 0)
+        report.findings.push_back({"plain-rounding", "info", torchName(m_plain),
+            fmt::format("tensors outside the compressed layers were block-quantized and are stored as {}; largest relative "
+                        "rounding {:.2g}",
+                torchName(m_plain), worst)});
+    return {};
+}
+
+Expected<void> Writing::verify(const std::filesystem::path& folder, ExportReport& report) const
+{
+    QS_TRY(written, model::openModel(folder));
+    std::size_t equal = 0;
+    for (const auto& [name, digest] : m_expected) {
+        QS_CHECK(m_job.poll());
+        const auto values = written->load(name);
+        if (!values)
+            return fail(
+                Errc::Internal, "the written file does not hold it: " + values.error().line(), name, "report this as a bug");
+        if (decodedDigest(*values) == digest)
+            ++equal;
+        else
+            report.findings.push_back(
+                {"dequantized-equals-simulated", "error", name, "what was read back differs from the simulation"});
+    }
+    for (const auto& problem : written->spec().problems)
+        if (problem.severity == "error")
+            report.findings.push_back({"reopens", "error", problem.where, problem.message});
+    report.verified = equal == m_expected.size() && !report.hasErrors();
+    if (report.verified)
+        report.findings.push_back({"dequantized-equals-simulated", "info", "all tensors",
+            fmt::format("{} tensors read back and equal to the simulation, bit for bit", equal)});
+    return {};
+}
+
+Expected<ExportReport> CompressedTensorsExporter::write(
+    const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const
+{
+    ExportReport report;
+    report.findings = lint(input);
+    if (report.hasErrors())
+        return fail(
+            Errc::InvalidArgument, report.findings.front().message, report.findings.front().where, "nothing was written");
+    QS_TRY(schemes, schemeMap(input));
+    QS_TRY(folder, AtomicFolder::create(target));
+    Writing writing(input, folder.path(), job);
+    QS_CHECK(writing.layers(schemes));
+    QS_CHECK(writing.otherTensors(report));
+    job.progress(0.85, "writing");
+    QS_TRY(files, writing.finish());
+    for (auto& file : files)
+        report.files.emplace_back(file);
+
+    const auto& spec = input.runner->model().spec();
+    QS_TRY(config, configOf(input.runner->model(), torchName(writing.plain())));
+    if (!schemes.groups.empty()) {
+        nlohmann::json groups = nlohmann::json::object();
+        int number = 0;
+        for (const auto& [scheme, members] : schemes.groups)
+            groups[fmt::format("group_{}", number++)]
+                = {{"targets", targetsOf(members, spec, schemes.uniform(spec))}, {"weights", schemeJson(scheme)},
+                    {"input_activations", nullptr}, {"output_activations", nullptr}, {"format", "pack-quantized"}};
+        std::vector<std::string> ignore = {"lm_head"};
+        for (const model::LayerIndex index : schemes.ignored)
+            ignore.push_back(spec.layers[static_cast<std::size_t>(index)].name);
+        config["quantization_config"] = {{"quant_method", "compressed-tensors"}, {"format", "pack-quantized"},
+            {"quantization_status", "compressed"}, {"config_groups", groups}, {"ignore", ignore}, {"kv_cache_scheme", nullptr},
+            {"sparsity_config", nlohmann::json::object()}, {"transform_config", nlohmann::json::object()},
+            {"global_compression_ratio", nullptr}};
+    }
+    QS_CHECK(writeTextFile(folder.path() / "config.json", config.dump(2) + "\n"));
+    report.files.emplace_back("config.json");
+    QS_TRY(side, writeSideFiles(input.runner->model(), folder.path()));
+    for (auto& file : side)
+        report.files.emplace_back(file);
+    const nlohmann::json provenance = {{"producer", kProducer}, {"model_id", input.runner->model().id()},
+        {"recipe", recipe::recipeToJson(input.recipe)}, {"seed", job.seed}};
+    QS_CHECK(writeTextFile(folder.path() / "quantscope.json", provenance.dump(2) + "\n"));
+    report.files.emplace_back("quantscope.json");
+
+    job.progress(0.92, "reading back");
+    QS_CHECK(writing.verify(folder.path(), report));
+    report.layerBytes = writing.layerBytes();
+    report.size = recipe::recipeSize(input.runner->model(), writing.bits());
+    if (report.hasErrors())
+        return fail(Errc::Internal, "verification failed: " + report.findings.back().message, report.findings.back().where,
+            "nothing was left behind");
+    QS_CHECK(job.poll());
+    QS_CHECK(folder.commit());
+    return report;
+}
+
+} // namespace
+
+std::unique_ptr<recipe::Exporter> makeCompressedTensorsExporter()
+{
+    return std::make_unique<CompressedTensorsExporter>();
+}
+
+} // namespace qs::plugins

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exporters.h"
+#include "scheme.h"
+
+#include "core/base/atomic_file.h"
+#include "core/base/version.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <yaml-cpp/yaml.h>
+
+namespace qs::plugins {
+namespace {
+
+using recipe::ExportInput;
+using recipe::ExportReport;
+using recipe::Finding;
+using recipe::Slot;
+
+/// Layers with the same pipeline: one group of modifiers.
+struct Group {
+    recipe::Pipeline pipeline;
+    std::vector<model::LayerIndex> layers;
+};
+
+std::vector<Group> groupsOf(const ExportInput& input)
+{
+    std::vector<Group> groups;
+    for (std::size_t i = 0; i < input.assignment.layers.size(); ++i) {
+        const auto& pipeline = input.assignment.layers[i];
+        if (!pipeline)
+            continue;
+        // A group size that was resolved differently for another width is still the same modifier only if the scheme is the
+        // same.
+        Group* found = nullptr;
+        for (auto& group : groups)
+            if (group.pipeline == *pipeline)
+                found = &group;
+        if (!found)
+            found = &groups.emplace_back(Group{*pipeline, {}});
+        found->layers.push_back(static_cast<model::LayerIndex>(i));
+    }
+    return groups;
+}
+
+const recipe::StageCall* only(const recipe::Pipeline& pipeline, Slot slot)
+{
+    return pipeline[slot].empty() ? nullptr : &pipeline[slot].front();
+}
+
+/// Every text is double-quoted: `2:4` unquoted is the integer 124 in YAML 1.1.
+void text(YAML::Emitter& out, const std::string& key, const std::string& value)
+{
+    out << YAML::Key << key << YAML::Value << YAML::DoubleQuoted << value;
+}
+
+void list(YAML::Emitter& out, const std::string& key, const std::vector<std::string>& values)
+{
+    out << YAML::Key << key << YAML::Value << YAML::Flow << YAML::BeginSeq;
+    for (const auto& value : values)
+        out << YAML::DoubleQuoted << value;
+    out << YAML::EndSeq;
+}
+
+void weights(YAML::Emitter& out, const WeightScheme& scheme, const std::string& order)
+{
+    out << YAML::Key << "weights" << YAML::Value << YAML::BeginMap;
+    out << YAML::Key << "num_bits" << YAML::Value << scheme.bits;
+    text(out, "type", "int");
+    out << YAML::Key << "symmetric" << YAML::Value << scheme.symmetric;
+    text(out, "strategy", scheme.group ? "group" : "channel");
+    if (scheme.group)
+        out << YAML::Key << "group_size" << YAML::Value << scheme.group;
+    if (scheme.group && order != "none")
+        text(out, "actorder", order);
+    out << YAML::EndMap;
+}
+
+void activations(YAML::Emitter& out, const recipe::StageCall& call)
+{
+    out << YAML::Key << "input_activations" << YAML::Value << YAML::BeginMap;
+    out << YAML::Key << "num_bits" << YAML::Value << recipe::intValue(call.parameters, "a_bits");
+    text(out, "type", "int");
+    out << YAML::Key << "symmetric" << YAML::Value << (recipe::textValue(call.parameters, "a_grid").rfind("sym", 0) == 0);
+    text(out, "strategy", recipe::textValue(call.parameters, "a_granularity"));
+    out << YAML::Key << "dynamic" << YAML::Value << recipe::boolValue(call.parameters, "a_dynamic");
+    out << YAML::EndMap;
+}
+
+class LlmCompressorExporter final : public recipe::Exporter {
+public:
+    std::string id() const override { return "llm-compressor"; }
+    std::string title() const override { return "llm-compressor recipe (YAML)"; }
+    std::string description() const override
+    {
+        return "recipe.yaml with modifiers for llm-compressor 0.11 and later, and a oneshot run sheet";
+    }
+    bool writesFolder() const override { return true; }
+
+    std::vector<Finding> lint(const ExportInput& input) const override
+    {
+        std::vector<Finding> findings;
+        const auto& spec = input.runner->model().spec();
+        if (groupsOf(input).empty())
+            findings.push_back({"recipe-non-empty", "error", "recipe",
+                "no layer is compressed: llm-compressor would accept the empty recipe without a word"});
+        for (const auto& group : groupsOf(input)) {
+            const std::string& first = spec.layers[static_cast<std::size_t>(group.layers.front())].name;
+            for (const auto& slot : group.pipeline.slots)
+                for (const auto& call : slot)
+                    if (!kKnown.contains(call.id))
+                        findings.push_back({"stage-translates", "error", first,
+                            "stage '" + call.id + "' has no counterpart in llm-compressor"});
+            if (const auto scheme
+                = weightScheme(group.pipeline, spec.layers[static_cast<std::size_t>(group.layers.front())].in);
+                !scheme)
+                findings.push_back({"grid-expressible", "error", first, scheme.error().message});
+            if (const auto* grid = only(group.pipeline, Slot::Grid); grid && grid->id == "int") {
+                const std::string id = recipe::textValue(grid->parameters, "grid");
+                if (id != "sym-fullrange-mid" && id != "asym-0")
+                    findings.push_back({"grid-convention", "warning", first,
+                        "llm-compressor rounds with sym-fullrange-mid or asym-0, not with " + id + ": its result will differ"});
+                if (const auto clip = grid->parameters.find("clip");
+                    clip != grid->parameters.end() && std::get<std::string>(clip->second) != "none")
+                    findings.push_back({"clip-not-expressible", "warning", first,
+                        "the clip search has no counterpart; llm-compressor's AWQ only scales"});
+            }
+        }
+        for (const auto& finding : lintSchemes(input))
+            if (finding.id == "fusion-uniform" || finding.id == "dense-stream-width")
+                findings.push_back(finding);
+        return findings;
+    }
+
+    Expected<ExportReport> write(
+        const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override;
+
+private:
+    static const std::set<std::string> kKnown;
+    static Expected<std::string> yaml(const ExportInput& input);
+};
+
+const std::set<std::string> LlmCompressorExporter::kKnown
+    = {"int", "nearest", "obs", "awq", "smooth", "magnitude", "wanda", "sparsegpt", "act"};
+
+Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
+{
+    const auto& spec = input.runner->model().spec();
+    const std::vector<Group> groups = groupsOf(input);
+    YAML::Emitter out;
+    out << YAML::Comment(std::string("written by ") + kProducer) << YAML::Newline;
+    out << YAML::BeginMap << YAML::Key << "compression_stage" << YAML::Value << YAML::BeginMap;
+    int number = 0;
+    std::set<std::string> awqWritten;
+    for (const auto& group : groups) {
+        const auto& pipeline = group.pipeline;
+        const auto targets = targetsOf(group.layers, spec, group.layers.size() == spec.layers.size());
+        const std::string suffix = groups.size() > 1 ? fmt::format("_{}", number) : std::string();
+        ++number;
+        if (const auto* transform = only(pipeline, Slot::Transform); transform && awqWritten.insert(transform->id).second) {
+            out << YAML::Key << "smoothing" + suffix + "_modifiers" << YAML::Value << YAML::BeginMap;
+            out << YAML::Key << (transform->id == "awq" ? "AWQModifier" : "SmoothQuantModifier") << YAML::Value
+                << YAML::BeginMap;
+            if (transform->id == "awq") {
+                out << YAML::Key << "duo_scaling" << YAML::Value << recipe::boolValue(transform->parameters, "duo_scaling");
+                out << YAML::Key << "n_grid" << YAML::Value << recipe::intValue(transform->parameters, "n_grid");
+            } else {
+                out << YAML::Key << "smoothing_strength" << YAML::Value << recipe::realValue(transform->parameters, "alpha");
+            }
+            out << YAML::EndMap << YAML::EndMap;
+        }
+        if (const auto* pruner = only(pipeline, Slot::Pruner)) {
+            const std::string pattern = recipe::textValue(pruner->parameters, "pattern");
+            const double sparsity = recipe::realValue(pruner->parameters, "sparsity");
+            out << YAML::Key << "pruning" + suffix + "_modifiers" << YAML::Value << YAML::BeginMap;
+            if (pruner->id == "magnitude") {
+                out << YAML::Key << "MagnitudePruningModifier" << YAML::Value << YAML::BeginMap;
+                out << YAML::Key << "init_sparsity" << YAML::Value << 0.0 << YAML::Key << "final_sparsity" << YAML::Value
+                    << sparsity;
+                text(out, "mask_structure", pattern == "free" ? "unstructured" : pattern);
+            } else {
+                const bool solved = pruner->id == "sparsegpt";
+                out << YAML::Key << (solved ? "SparseGPTModifier" : "WandaPruningModifier") << YAML::Value << YAML::BeginMap;
+                out << YAML::Key << "sparsity" << YAML::Value << sparsity;
+                text(out, "mask_structure", pattern == "free" ? "0:0" : pattern);
+                if (const auto* solver = only(pipeline, Slot::Rounding); solved && solver && solver->id == "obs")
+                    out << YAML::Key << "dampening_frac" << YAML::Value << recipe::realValue(solver->parameters, "damp");
+            }
+            list(out, "targets", targets);
+            out << YAML::EndMap << YAML::EndMap;
+        }
+        if (!pipeline[Slot::Grid].empty()) {
+            QS_TRY(scheme, weightScheme(pipeline, spec.layers[static_cast<std::size_t>(group.layers.front())].in));
+            const auto* solver = only(pipeline, Slot::Rounding);
+            const bool gptq = solver && solver->id == "obs";
+            const std::string order = gptq ? recipe::textValue(solver->parameters, "actorder") : "none";
+            out << YAML::Key << "quantization" + suffix + "_modifiers" << YAML::Value << YAML::BeginMap;
+            out << YAML::Key << (gptq ? "GPTQModifier" : "QuantizationModifier") << YAML::Value << YAML::BeginMap;
+            list(out, "targets", targets);
+            list(out, "ignore", {"lm_head"});
+            out << YAML::Key << "config_groups" << YAML::Value << YAML::BeginMap << YAML::Key << "group_0" << YAML::Value
+                << YAML::BeginMap;
+            list(out, "targets", targets);
+            weights(out, *scheme, order);
+            if (const auto* act = only(pipeline, Slot::ActivationGrid))
+                activations(out, *act);
+            out << YAML::EndMap << YAML::EndMap;
+            if (gptq) {
+                out << YAML::Key << "dampening_frac" << YAML::Value << recipe::realValue(solver->parameters, "damp");
+                out << YAML::Key << "block_size" << YAML::Value << recipe::intValue(solver->parameters, "block");
+                if (order == "none")
+                    out << YAML::Key << "actorder" << YAML::Value << YAML::Null;
+            }
+            out << YAML::EndMap << YAML::EndMap;
+        }
+    }
+    out << YAML::EndMap << YAML::EndMap;
+    return std::string(out.c_str()) + "\n";
+}
+
+std::string runSheet(const ExportInput& input)
+{
+    const auto& calibration = input.recipe.calibration;
+    const auto value = [&](const char* key, const char* otherwise) {
+        const auto it = calibration.find(key);
+        return it == calibration.end() ? std::string(otherwise) : it->second;
+    };
+    const std::string length = value("seq_len", "512");
+    const double tokens = std::atof(value("tokens", "16384").c_str());
+    const double samples = std::max(1.0, tokens / std::max(1.0, std::atof(length.c_str())));
+    return fmt::format(R"(# How to run recipe.yaml
+
+Written by {}. Quantscope calibrated on {} windows of {} tokens (data set id {}, policy {}).
+
+```python
+from llmcompressor import oneshot
+
+oneshot(
+    model="MODEL",                     # folder or hub id of the uncompressed model
+    dataset="DATASET",                 # the same text as the calibration above
+    recipe="recipe.yaml",
+    num_calibration_samples={:.0f},
+    max_seq_length={},
+    output_dir="compressed",
+)
+```
+)",
+        kProducer, samples, length, value("dataset_id", "unknown"), input.recipe.policy, samples, length);
+}
+
+Expected<ExportReport> LlmCompressorExporter::write(
+    const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const
+{
+    ExportReport report;
+    report.findings = lint(input);
+    for (const auto& finding : report.findings)
+        if (finding.severity == "error")
+            return fail(Errc::InvalidArgument, finding.message, finding.where, "nothing was written");
+    QS_TRY(folder, AtomicFolder::create(target));
+    QS_TRY(document, yaml(input));
+    QS_CHECK(writeTextFile(folder.path() / "recipe.yaml", document));
+    QS_CHECK(writeTextFile(folder.path() / "RUN.md", runSheet(input)));
+    // Read back as the consumer does: keys that do not end in _modifiers would be skipped silently.
+    std::size_t modifiers = 0;
+    const YAML::Node root = YAML::LoadFile((folder.path() / "recipe.yaml").string());
+    for (const auto& stage : root)
+        for (const auto& group : stage.second)
+            if (group.first.as<std::string>().ends_with("_modifiers"))
+                modifiers += group.second.size();
+    if (modifiers == 0)
+        return fail(Errc::Internal, "the recipe that was written has no modifier", "recipe.yaml", "report this as a bug");
+    report.findings.push_back({"recipe-non-empty", "info", "recipe.yaml", fmt::format("{} modifiers", modifiers)});
+    report.verified = true;
+    report.files = {"recipe.yaml", "RUN.md"};
+    QS_CHECK(job.poll());
+    QS_CHECK(folder.commit());
+    return report;
+}
+
+} // namespace
+
+std::unique_ptr<recipe::Exporter> makeLlmCompressorExporter()
+{
+    return std::make_unique<LlmCompressorExporter>();
+}
+
+} // namespace qs::plugins

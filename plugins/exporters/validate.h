@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/recipe/exporter.h"
+
+#include <set>
+
+namespace qs::plugins {
+
+/// What decides whether a runtime loads a checkpoint.
+struct CheckpointFacts {
+    std::string format; ///< "compressed-tensors", "safetensors", "gguf".
+    std::set<int> symmetricBits, asymmetricBits;
+    std::set<Index> groups; ///< 0: one scale per row.
+    bool fusionUniform = true;
+    bool sparsityTargets = false;
+    bool broken = false; ///< A finding of severity error.
+};
+/// Looks the facts up in the runtime table (runtimes.json).
+std::vector<recipe::RuntimeVerdict> verdicts(const CheckpointFacts& facts);
+
+Expected<recipe::ValidationReport> validateCheckpoint(const std::filesystem::path& path, const JobContext& job);
+Expected<recipe::ValidationReport> validateLlmCompressor(const std::filesystem::path& path);
+Expected<recipe::ValidationReport> validateQuantscope(const std::filesystem::path& path, const recipe::StageRegistry& stages);
+
+} // namespace qs::plugins

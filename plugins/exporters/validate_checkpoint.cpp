@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "validate.h"
+
+#include "core/base/atomic_file.h"
+#include "core/base/pattern.h"
+#include "core/model/model.h"
+
+#include <cmath>
+#include <fmt/format.h>
+#include <map>
+#include <nlohmann/json.hpp>
+
+namespace qs::plugins {
+namespace {
+
+namespace fs = std::filesystem;
+using recipe::Finding;
+
+const std::set<std::string> kWeightKeys = {"num_bits", "type", "symmetric", "group_size", "strategy", "block_structure", "dynamic", "actorder", "scale_dtype",
+    "zp_dtype", "observer", "observer_kwargs"};
+const std::set<std::string> kSchemeKeys = {"targets", "weights", "input_activations", "output_activations", "format"};
+
+/// Does a target or ignore entry match a layer? Exact name, class name, or `re:` with Python's re.match (anchored at the start only).
+class Target {
+public:
+    static Expected<Target> compile(const std::string& text)
+    {
+        Target target;
+        target.m_text = text;
+        if (text.rfind("re:", 0) == 0) {
+            QS_TRY(pattern, Pattern::compile("\\A(?:" + text.substr(3) + ")"));
+            target.m_pattern = std::make_shared<Pattern>(std::move(pattern));
+        }
+        return target;
+    }
+    bool matches(const std::string& layer) const { return m_pattern ? m_pattern->matches(layer) : (m_text == layer || m_text == "Linear"); }
+    const std::string& text() const { return m_text; }
+
+private:
+    std::string m_text;
+    std::shared_ptr<const Pattern> m_pattern;
+};
+
+struct Scheme {
+    std::string name;
+    std::vector<Target> targets;
+    int bits = 0;
+    bool symmetric = true;
+    Index group = 0;
+};
+
+class ConfigLint {
+public:
+    ConfigLint(std::vector<Finding>& findings, CheckpointFacts& facts)
+        : m_findings(findings)
+        , m_facts(facts)
+    {
+    }
+
+    void read(const nlohmann::json& config);
+    void match(const model::Model& model);
+
+private:
+    void add(const char* id, const char* severity, std::string where, std::string message)
+    {
+        m_findings.push_back({id, severity, std::move(where), std::move(message)});
+    }
+    std::vector<Target> targets(const nlohmann::json& list, const std::string& where);
+    void scheme(const std::string& name, const nlohmann::json& json);
+
+    std::vector<Finding>& m_findings;
+    CheckpointFacts& m_facts;
+    std::vector<Scheme> m_schemes;
+    std::vector<Target> m_ignore;
+};
+
+std::vector<Target> ConfigLint::targets(const nlohmann::json& list, const std::string& where)
+{
+    std::vector<Target> out;
+    if (!list.is_array()) {
+        add("targets", "error", where, "must be a list of names and patterns");
+        return out;
+    }
+    for (const auto& item : list) {
+        if (!item.is_string()) {
+            add("targets", "error", where, "holds something that is not a string");
+            continue;
+        }
+        auto target = Target::compile(item.get<std::string>());
+        if (target)
+            out.push_back(std::move(*target));
+        else
+            add("targets", "error", where, "'" + item.get<std::string>() + "' is not a pattern: " + target.error().message);
+    }
+    return out;
+}
+
+void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
+{
+    const std::string where = "quantization_config.config_groups." + name;
+    if (!json.is_object()) {
+        add("scheme", "error", where, "must be an object");
+        return;
+    }
+    for (const auto& [key, value] : json.items())
+        if (!kSchemeKeys.contains(key))
+            add("unknown-key", "error", where + "." + key, "is not a key of a scheme; compressed-tensors refuses it");
+    Scheme scheme;
+    scheme.name = name;
+    scheme.targets = targets(json.value("targets", nlohmann::json()), where + ".targets");
+    const auto weights = json.find("weights");
+    if (weights == json.end() || !weights->is_object()) {
+        add("scheme", "error", where + ".weights", "is missing");
+        return;
+    }
+    for (const auto& [key, value] : weights->items())
+        if (!kWeightKeys.contains(key))
+            add("unknown-key", "error", where + ".weights." + key, "is not a key of QuantizationArgs; compressed-tensors refuses it");
+    const auto bits = weights->find("num_bits");
+    if (bits == weights->end() || !bits->is_number_integer() || bits->get<int>() < 2 || bits->get<int>() > 8)
+        add("num-bits", "error", where + ".weights.num_bits", "must be a whole number from 2 to 8");
+    else
+        scheme.bits = bits->get<int>();
+    if (const auto symmetric = weights->find("symmetric"); symmetric != weights->end() && symmetric->is_boolean())
+        scheme.symmetric = symmetric->get<bool>();
+    const auto group = weights->find("group_size");
+    const bool hasGroup = group != weights->end() && group->is_number_integer() && group->get<Index>() > 0;
+    scheme.group = hasGroup ? group->get<Index>() : 0;
+    const auto strategyIt = weights->find("strategy");
+    const std::string strategy = strategyIt != weights->end() && strategyIt->is_string() ? strategyIt->get<std::string>() : (hasGroup ? "group" : "channel");
+    if ((strategy == "group") != hasGroup)
+        add("strategy-group", "error", where + ".weights", fmt::format("strategy '{}' and group_size do not agree", strategy));
+    (scheme.symmetric ? m_facts.symmetricBits : m_facts.asymmetricBits).insert(scheme.bits);
+    m_facts.groups.insert(scheme.group);
+    if (scheme.bits == 3 || scheme.bits == 5 || scheme.bits == 6 || scheme.bits == 7)
+        add("dense-stream-width", "warning", where + ".weights.num_bits", fmt::format("{}-bit codes decode correctly only from compressed-tensors 0.18 on", scheme.bits));
+    m_schemes.push_back(std::move(scheme));
+}
+
+void ConfigLint::read(const nlohmann::json& config)
+{
+    const std::string status = config.value("quantization_status", std::string());
+    if (status != "compressed")
+        add("status", "warning", "quantization_config.quantization_status", "is '" + status + "', on disk it should be 'compressed'");
+    const auto groups = config.find("config_groups");
+    if (groups == config.end() || !groups->is_object() || groups->empty())
+        add("config-groups", "error", "quantization_config.config_groups", "is missing or empty");
+    else
+        for (const auto& [name, json] : groups->items())
+            scheme(name, json);
+    if (const auto ignore = config.find("ignore"); ignore != config.end())
+        m_ignore = targets(*ignore, "quantization_config.ignore");
+    if (const auto sparsity = config.find("sparsity_config"); sparsity != config.end() && sparsity->is_object() && sparsity->contains("targets") && !(*sparsity)["targets"].empty()) {
+        m_facts.sparsityTargets = true;
+        add("sparsity-targets", "warning", "quantization_config.sparsity_config", "has targets: vLLM refuses sparse checkpoints; store zeros densely");
+    }
+}
+
+void ConfigLint::match(const model::Model& model)
+{
+    const auto& spec = model.spec();
+    std::map<std::string, int> hits;
+    std::vector<const Scheme*> schemeOf(spec.layers.size(), nullptr);
+    for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+        const auto& layer = spec.layers[i];
+        bool ignored = false;
+        for (const auto& target : m_ignore)
+            if (target.matches(layer.name)) {
+                ++hits[target.text()];
+                ignored = true;
+            }
+        for (const auto& scheme : m_schemes)
+            for (const auto& target : scheme.targets)
+                if (target.matches(layer.name)) {
+                    ++hits[target.text()];
+                    if (!ignored && !schemeOf[i])
+                        schemeOf[i] = &scheme;
+                }
+        const bool packed = layer.dtype == DType::Packed;
+        if (schemeOf[i] && !packed)
+            add("config-tensors-agree", "error", layer.name, "is quantized by config_groups." + schemeOf[i]->name + ", but its tensors are not packed");
+        if (!schemeOf[i] && packed)
+            add("config-tensors-agree", "error", layer.name, "is packed, but no group of the config covers it");
+        if (schemeOf[i] && schemeOf[i]->group && layer.in % schemeOf[i]->group != 0)
+            add("group-divides", "error", layer.name, fmt::format("group size {} does not divide its {} columns", schemeOf[i]->group, layer.in));
+    }
+    for (const auto& scheme : m_schemes)
+        for (const auto& target : scheme.targets)
+            if (!hits.contains(target.text()))
+                add("target-matches", "error", target.text(), "matches no layer of the model");
+    for (const auto& target : m_ignore)
+        if (!hits.contains(target.text()) && target.text() != "lm_head")
+            add("ignore-matches", "warning", target.text(), "in `ignore` matches no layer of the model");
+    for (const auto& group : spec.fusionGroups)
+        for (const model::LayerIndex index : group.layers) {
+            const Scheme* a = schemeOf[static_cast<std::size_t>(group.layers.front())];
+            const Scheme* b = schemeOf[static_cast<std::size_t>(index)];
+            if (a != b && !(a && b && a->bits == b->bits && a->group == b->group && a->symmetric == b->symmetric)) {
+                m_facts.fusionUniform = false;
+                add("fusion-uniform", "warning", group.name, "its layers have different schemes; vLLM and SGLang refuse that");
+                break;
+            }
+        }
+}
+
+/// NaN, Inf and constant weights, found by decoding everything once.
+Expected<void> lintValues(const model::Model& model, std::vector<Finding>& findings, const JobContext& job)
+{
+    const auto& layers = model.spec().layers;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        QS_CHECK(job.poll());
+        job.progress(static_cast<double>(i) / static_cast<double>(layers.size()), layers[i].name);
+        auto W = model.loadWeight(layers[i]);
+        if (!W) {
+            findings.push_back({"decodes", "error", layers[i].name, W.error().message});
+            continue;
+        }
+        Index bad = 0;
+        bool constant = true;
+        for (const float value : std::as_const(*W).values()) {
+            bad += std::isfinite(value) ? 0 : 1;
+            constant = constant && value == std::as_const(*W).values().front();
+        }
+        if (bad > 0)
+            findings.push_back({"finite", "error", layers[i].name, fmt::format("{} of {} weights are NaN or Inf", bad, W->size())});
+        if (constant && W->size() > 1)
+            findings.push_back({"degenerate", "warning", layers[i].name, fmt::format("every weight is {}", std::as_const(*W).values().front())});
+    }
+    return {};
+}
+
+} // namespace
+
+Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, const JobContext& job)
+{
+    recipe::ValidationReport report;
+    CheckpointFacts facts;
+    facts.format = path.extension() == ".gguf" ? "gguf" : "safetensors";
+    std::error_code code;
+    nlohmann::json quantization;
+    if (fs::is_directory(path, code) && fs::exists(path / "config.json", code)) {
+        QS_TRY(text, readTextFile(path / "config.json"));
+        const nlohmann::json config = nlohmann::json::parse(text, nullptr, false);
+        if (!config.is_object())
+            report.findings.push_back({"config", "error", (path / "config.json").string(), "is not a JSON object"});
+        else if (config.contains("quantization_config"))
+            quantization = config["quantization_config"];
+    }
+    ConfigLint lint(report.findings, facts);
+    const std::string method = quantization.is_object() ? quantization.value("quant_method", std::string()) : std::string();
+    if (method == "compressed-tensors") {
+        facts.format = "compressed-tensors";
+        lint.read(quantization);
+    } else if (quantization.is_object()) {
+        report.findings.push_back({"quant-method", "warning", "quantization_config.quant_method", "'" + method + "' is not checked by this version"});
+    }
+    const auto opened = model::openModel(path);
+    if (!opened) {
+        const Error& error = opened.error();
+        if (error.code == Errc::NotFound || error.code == Errc::Io)
+            return tl::unexpected(error);
+        report.findings.push_back({"opens", "error", error.where.empty() ? path.string() : error.where, error.message});
+    } else {
+        if ((*opened)->checkpoint().format() == "gguf")
+            facts.format = "gguf";
+        for (const auto& problem : (*opened)->spec().problems)
+            report.findings.push_back({"config-tensors-agree", problem.severity, problem.where, problem.message});
+        if (facts.format == "compressed-tensors")
+            lint.match(**opened);
+        QS_CHECK(lintValues(**opened, report.findings, job));
+    }
+    report.kind = facts.format == "gguf" ? "gguf" : facts.format + " checkpoint";
+    for (const auto& finding : report.findings)
+        facts.broken = facts.broken || finding.severity == "error";
+    report.runtimes = verdicts(facts);
+    return report;
+}
+
+} // namespace qs::plugins
