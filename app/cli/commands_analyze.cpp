@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "commands.h"
+#include "text_table.h"
+
+#include "core/analysis/layer_analysis.h"
+#include "core/base/atomic_file.h"
+
+#include <filesystem>
+#include <fmt/format.h>
+#include <limits>
+#include <map>
+
+namespace qs::cli {
+namespace {
+
+/// The analysis of an input shared by several layers is computed once.
+using SharedInputs = std::map<std::string, std::shared_ptr<const analysis::InputAnalysis>>;
+
+std::string csvLine(const std::string& name, const analysis::LayerAnalysis& layer)
+{
+    const auto& input = *layer.input;
+    const double missing = std::numeric_limits<double>::quiet_NaN();
+    return fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", name, input.channels, input.tokens, input.outliers.int8Channels,
+        input.outliers.maxOverMedian, input.outliers.kurtosis, input.hessian ? input.hessian->trace : missing,
+        input.hessian ? input.hessian->lambdaMax : missing, layer.sensitivity.outputError.value_or(missing), input.qsur ? input.qsur->r : missing,
+        input.qsur ? input.qsur->lostBits : missing);
+}
+
+} // namespace
+
+Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
+{
+    QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
+    const auto& spec = workspace.model->spec();
+    QS_TRY(layers, selectLayers(spec, options.layers));
+
+    Outcome outcome;
+    outcome.json["layers"] = nlohmann::json::array();
+    outcome.json["skipped"] = nlohmann::json::array();
+    const auto& info = workspace.calibration.dump->info();
+    outcome.json["dump"] = {{"id", workspace.calibration.dump->id()}, {"tokens", info.tokens}, {"seq_len", info.seqLen}, {"policy", info.policy},
+        {"dataset_id", info.datasetId}};
+    TextTable table({"layer", "channels", "tokens", "|x|>=6", "max/median", "kurtosis", "rank", "condition", "tokens/ch", "sensitivity", "QSUR r", "lost bits"});
+    std::string csv = "layer,channels,tokens,int8_channels,max_over_median,kurtosis,trace,lambda_max,sensitivity,qsur_r,lost_bits\n";
+    std::string verdicts;
+    SharedInputs shared;
+    double done = 0;
+    for (const model::LayerIndex index : layers) {
+        QS_CHECK(context.job().poll());
+        const auto& layer = spec.layers[static_cast<std::size_t>(index)];
+        const JobContext job = context.part(done / static_cast<double>(layers.size()), (done + 1) / static_cast<double>(layers.size()));
+        done += 1;
+        job.progress(0.0, layer.name);
+        if (workspace.calibration.dump->inputOf(layer.name).empty() && !workspace.calibration.dump->hasRawTokens(layer.name)) {
+            outcome.json["skipped"].push_back({{"layer", layer.name}, {"reason", "the dump does not cover it"}});
+            continue;
+        }
+        QS_TRY(stats, workspace.calibration.dump->stats(layer.name));
+        QS_TRY(W, workspace.model->loadWeight(layer));
+        auto& input = shared[layer.inputId];
+        auto result = analysis::analyzeLayer(W, stats.get(), cpuBackend(), {}, job, input);
+        if (!result) {
+            Error error = result.error();
+            error.where = layer.name + (error.where.empty() ? std::string() : ", " + error.where);
+            return tl::unexpected(std::move(error));
+        }
+        input = result->input;
+        nlohmann::json entry = analysis::layerToJson(layer.name, *result);
+        const auto& in = *result->input;
+        const auto optionalNumber = [](const std::optional<double>& value) { return value ? significant(*value) : std::string("-"); };
+        table.add({layer.name, std::to_string(in.channels), std::to_string(in.tokens), std::to_string(in.outliers.int8Channels),
+            significant(in.outliers.maxOverMedian), significant(in.outliers.kurtosis), in.hessian && in.hessian->rank ? std::to_string(*in.hessian->rank) : "-",
+            in.hessian ? optionalNumber(in.hessian->condition) : "-", in.hessian ? significant(in.hessian->tokensPerChannel) : "-",
+            optionalNumber(result->sensitivity.outputError), in.qsur ? significant(in.qsur->r) : "-", in.qsur ? significant(in.qsur->lostBits) : "-"});
+        if (in.hessian && layers.size() <= 4)
+            verdicts += fmt::format("\n{}: {}\n", layer.name, in.hessian->verdict);
+        csv += csvLine(layer.name, *result);
+        outcome.json["layers"].push_back(std::move(entry));
+    }
+    if (outcome.json["layers"].empty())
+        return fail(Errc::NotFound, "covers none of the layers asked for", options.dump, "capture a dump of this model, or choose other layers");
+    if (!options.out.empty()) {
+        std::error_code code;
+        std::filesystem::create_directories(options.out, code);
+        if (code)
+            return fail(Errc::Io, "cannot be created: " + code.message(), options.out, "check the folder's permissions");
+        const std::filesystem::path folder(options.out);
+        QS_CHECK(writeTextFile(folder / "layers.json", outcome.json.dump(2) + "\n"));
+        QS_CHECK(writeTextFile(folder / "layers.csv", csv));
+    }
+    outcome.text = table.text() + verdicts;
+    for (const auto& skipped : outcome.json["skipped"])
+        outcome.text += fmt::format("skipped {}: {}\n", skipped["layer"].get<std::string>(), skipped["reason"].get<std::string>());
+    return outcome;
+}
+
+} // namespace qs::cli

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "commands.h"
+#include "text_table.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace qs::cli {
+namespace {
+
+nlohmann::json findingsJson(const std::vector<recipe::Finding>& findings)
+{
+    nlohmann::json list = nlohmann::json::array();
+    for (const auto& finding : findings)
+        list.push_back({{"id", finding.id}, {"severity", finding.severity}, {"where", finding.where}, {"message", finding.message}});
+    return list;
+}
+
+std::string findingsText(const std::vector<recipe::Finding>& findings)
+{
+    std::string text;
+    for (const auto& finding : findings)
+        text += fmt::format("{}: {}: {} [{}]\n", finding.severity, finding.where, finding.message, finding.id);
+    return text;
+}
+
+} // namespace
+
+std::string exportFormats(Context& context)
+{
+    const auto registry = context.exporters();
+    if (!registry)
+        return registry.error().line();
+    std::string text = "Formats:\n";
+    for (const auto* exporter : (*registry)->all())
+        text += fmt::format("  {:20} {}\n", exporter->id(), exporter->description());
+    return text;
+}
+
+Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
+{
+    QS_TRY(exporters, context.exporters());
+    const recipe::Exporter* exporter = exporters->find(options.format);
+    if (!exporter) {
+        std::string known;
+        for (const auto* each : exporters->all())
+            known += (known.empty() ? "" : ", ") + each->id();
+        return fail(Errc::InvalidArgument, "'" + options.format + "' is not a format", "--format", "choose one of " + known);
+    }
+    QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
+    QS_TRY(registry, context.stages());
+    recipe::ExportInput input;
+    QS_TRY(recipe, recipe::loadRecipe(options.recipe, *registry));
+    input.recipe = recipe;
+    QS_TRY(assignment, recipe::assign(recipe, workspace.model->spec(), *registry));
+    input.assignment = assignment;
+    input.runner = workspace.runner;
+    if (workspace.calibration.dump) {
+        const auto& dump = *workspace.calibration.dump;
+        input.recipe.calibration = {{"dump_id", dump.id()}, {"model_id", dump.info().modelId}, {"dataset_id", dump.info().datasetId},
+            {"tokens", std::to_string(dump.info().tokens)}, {"seq_len", std::to_string(dump.info().seqLen)}, {"policy", dump.info().policy}};
+    }
+
+    std::vector<recipe::Finding> findings = exporter->lint(input);
+    for (const auto& finding : findings)
+        if (finding.severity == "error")
+            return fail(Errc::InvalidArgument, finding.message + " [" + finding.id + "]", finding.where, "nothing was written");
+    QS_TRY(report, exporter->write(input, options.out, context.job()));
+
+    Outcome outcome;
+    nlohmann::json files = nlohmann::json::array();
+    for (const auto& file : report.files)
+        files.push_back(file.string());
+    outcome.json = {{"format", options.format}, {"out", options.out}, {"files", files}, {"verified", report.verified},
+        {"findings", findingsJson(report.findings)}, {"bits_layers", number(report.size.bitsLayers)}, {"bits_file", number(report.size.bitsFile)},
+        {"bytes_file", number(report.size.bytesFile)}, {"layer_bytes", report.layerBytes}};
+    outcome.text = findingsText(report.findings);
+    outcome.text += fmt::format("{}: {} files, {} ({} bits per weight in layers, {} in the file), {}\n", options.out, report.files.size(),
+        bytesText(report.size.bytesFile), significant(report.size.bitsLayers, 4), significant(report.size.bitsFile, 4),
+        report.verified ? "read back and verified" : "not a checkpoint: checked as text");
+    outcome.exitCode = report.hasErrors() ? 1 : 0;
+    return outcome;
+}
+
+Expected<Outcome> validate(const ValidateOptions& options, Context& context)
+{
+    QS_TRY(exporters, context.exporters());
+    QS_TRY(registry, context.stages());
+    QS_TRY(report, exporters->validate(options.path, *registry, context.job()));
+    Outcome outcome;
+    outcome.json = {{"path", options.path}, {"kind", report.kind}, {"problems", findingsJson(report.findings)}, {"runtimes", nlohmann::json::object()}};
+    for (const auto& verdict : report.runtimes)
+        outcome.json["runtimes"][verdict.runtime] = {{"loads", verdict.loads}, {"why", verdict.why}};
+    outcome.text = fmt::format("{}: {}\n{}", options.path, report.kind, findingsText(report.findings));
+    TextTable table({"runtime", "loads", "why"});
+    for (const auto& verdict : report.runtimes)
+        table.add({verdict.runtime, verdict.loads, verdict.why});
+    outcome.text += "\n" + table.text();
+    const bool bad = std::any_of(report.findings.begin(), report.findings.end(), [](const auto& f) { return f.severity == "error"; });
+    outcome.exitCode = bad ? 1 : 0;
+    return outcome;
+}
+
+} // namespace qs::cli

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "text_table.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <fmt/format.h>
+
+namespace qs::cli {
+namespace {
+
+/// Display width: UTF-8 continuation bytes take no column.
+std::size_t width(const std::string& text)
+{
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+bool numeric(const std::string& text)
+{
+    return text.empty() || text == "-" || std::isdigit(static_cast<unsigned char>(text.front())) != 0
+        || ((text.front() == '-' || text.front() == '+') && text.size() > 1 && std::isdigit(static_cast<unsigned char>(text[1])) != 0)
+        || text == "nan" || text == "inf";
+}
+
+} // namespace
+
+TextTable::TextTable(std::vector<std::string> headers)
+    : m_headers(std::move(headers))
+{
+}
+
+void TextTable::add(std::vector<std::string> row)
+{
+    row.resize(m_headers.size());
+    m_rows.push_back(std::move(row));
+}
+
+std::string TextTable::text() const
+{
+    std::vector<std::size_t> widths;
+    std::vector<bool> right;
+    for (std::size_t c = 0; c < m_headers.size(); ++c) {
+        std::size_t w = width(m_headers[c]);
+        bool numbers = !m_rows.empty();
+        for (const auto& row : m_rows) {
+            w = std::max(w, width(row[c]));
+            numbers = numbers && numeric(row[c]);
+        }
+        widths.push_back(w);
+        right.push_back(numbers);
+    }
+    std::string out;
+    const auto line = [&](const std::vector<std::string>& row) {
+        std::string text;
+        for (std::size_t c = 0; c < row.size(); ++c) {
+            const std::string pad(widths[c] - width(row[c]), ' ');
+            text += right[c] ? pad + row[c] : row[c] + pad;
+            if (c + 1 < row.size())
+                text += "  ";
+        }
+        text.erase(text.find_last_not_of(' ') + 1);
+        out += text + "\n";
+    };
+    line(m_headers);
+    for (const auto& row : m_rows)
+        line(row);
+    return out;
+}
+
+std::string significant(double value, int digits)
+{
+    if (!std::isfinite(value))
+        return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
+    if (value == 0.0)
+        return "0";
+    const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(value))));
+    if (magnitude < -4 || magnitude >= 7)
+        return fmt::format("{:.{}e}", value, digits - 1);
+    return fmt::format("{:.{}f}", value, std::max(0, digits - 1 - magnitude));
+}
+
+std::string percent(double value)
+{
+    return significant(100.0 * value) + " %";
+}
+
+std::string bytesText(double bytes)
+{
+    static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+    std::size_t unit = 0;
+    while (bytes >= 1000.0 && unit + 1 < std::size(kUnits)) {
+        bytes /= 1000.0;
+        ++unit;
+    }
+    return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{} {}", significant(bytes), kUnits[unit]);
+}
+
+} // namespace qs::cli

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace qs::cli {
+
+/// A table of text for terminals: columns as wide as their widest cell, numbers right aligned.
+class TextTable {
+public:
+    explicit TextTable(std::vector<std::string> headers);
+    void add(std::vector<std::string> row);
+    std::string text() const;
+
+private:
+    std::vector<std::string> m_headers;
+    std::vector<std::vector<std::string>> m_rows;
+};
+
+std::string significant(double value, int digits = 3); ///< "0.00123", "12.3", "nan".
+std::string percent(double value); ///< "1.23 %".
+std::string bytesText(double bytes); ///< "94.2 MB" (powers of 1000).
+
+} // namespace qs::cli

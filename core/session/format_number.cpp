@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/session/format_number.h"
+
+#include <QLocale>
+
+#include <array>
+#include <cmath>
+
+namespace qs::session {
+
+QString numberText(double value, int digits)
+{
+    if (std::isnan(value))
+        return QStringLiteral("–");
+    if (std::isinf(value))
+        return value > 0 ? QStringLiteral("inf") : QStringLiteral("-inf");
+    if (value == 0)
+        return QStringLiteral("0");
+    const double magnitude = std::floor(std::log10(std::abs(value)));
+    if (magnitude < -4 || magnitude >= 9)
+        return QString::number(value, 'e', digits - 1);
+    const int decimals = std::max(0, digits - 1 - static_cast<int>(magnitude));
+    QString text = QLocale::c().toString(value, 'f', decimals);
+    return text;
+}
+
+QString percentText(double ratio)
+{
+    if (!std::isfinite(ratio))
+        return numberText(ratio);
+    return numberText(ratio * 100) + QStringLiteral(" %");
+}
+
+QString bytesText(double bytes)
+{
+    static constexpr std::array<const char*, 5> kUnits{"B", "kB", "MB", "GB", "TB"};
+    std::size_t unit = 0;
+    while (bytes >= 1000 && unit + 1 < kUnits.size()) {
+        bytes /= 1000;
+        ++unit;
+    }
+    return QStringLiteral("%1 %2").arg(numberText(bytes), QLatin1String(kUnits[unit]));
+}
+
+QString countText(double count)
+{
+    if (count >= 1e9)
+        return QStringLiteral("%1 B").arg(count / 1e9, 0, 'f', 2);
+    if (count >= 1e6)
+        return QStringLiteral("%1 M").arg(count / 1e6, 0, 'f', 1);
+    return QLocale::c().toString(count, 'f', 0);
+}
+
+QString integerText(Index value)
+{
+    return QLocale::c().toString(static_cast<qlonglong>(value));
+}
+
+} // namespace qs::session

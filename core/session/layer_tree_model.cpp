@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/session/layer_tree_model.h"
+
+#include "core/session/format_number.h"
+
+#include <QRegularExpression>
+
+#include <algorithm>
+#include <cmath>
+
+namespace qs::session {
+
+namespace {
+
+constexpr quintptr kBlockId = 0; ///< Internal id of block rows; layers carry their row + 1.
+
+} // namespace
+
+QString shortLayerName(const model::LayerSpec& layer)
+{
+    if (layer.block < 0)
+        return QString::fromStdString(layer.name);
+    return QStringLiteral("%1.%2").arg(layer.block).arg(QString::fromStdString(layer.module));
+}
+
+LayerTreeModel::LayerTreeModel(QObject* parent)
+    : QAbstractItemModel(parent)
+{
+}
+
+void LayerTreeModel::regroup()
+{
+    m_blocks.clear();
+    m_place.assign(m_rows.size(), {0, 0});
+    for (std::size_t i = 0; i < m_rows.size(); ++i) {
+        if (m_blocks.empty() || m_blocks.back().number != m_rows[i].block)
+            m_blocks.push_back({m_rows[i].block, {}});
+        m_place[i] = {static_cast<int>(m_blocks.size()) - 1, static_cast<int>(m_blocks.back().rows.size())};
+        m_blocks.back().rows.push_back(static_cast<int>(i));
+    }
+    std::vector<double> errors;
+    for (const LayerRow& row : m_rows) {
+        if (std::isfinite(row.error) && row.error > 0)
+            errors.push_back(row.error);
+    }
+    m_worstLimit = std::numeric_limits<double>::infinity();
+    if (errors.size() >= 3) {
+        const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
+        std::nth_element(errors.begin(), middle, errors.end());
+        m_worstLimit = *middle * 3;
+    }
+}
+
+void LayerTreeModel::setRows(std::vector<LayerRow> rows)
+{
+    beginResetModel();
+    m_rows = std::move(rows);
+    regroup();
+    endResetModel();
+}
+
+void LayerTreeModel::updateRows(std::vector<LayerRow> rows)
+{
+    const bool same = rows.size() == m_rows.size()
+        && std::equal(rows.begin(), rows.end(), m_rows.begin(),
+            [](const LayerRow& a, const LayerRow& b) { return a.index == b.index && a.block == b.block; });
+    if (!same) {
+        setRows(std::move(rows));
+        return;
+    }
+    m_rows = std::move(rows);
+    regroup();
+    if (m_rows.empty())
+        return;
+    if (m_mode == Mode::Flat) {
+        Q_EMIT dataChanged(index(0, 0), index(static_cast<int>(m_rows.size()) - 1, ColumnCount - 1));
+        return;
+    }
+    for (int block = 0; block < static_cast<int>(m_blocks.size()); ++block) {
+        const QModelIndex top = index(block, 0);
+        Q_EMIT dataChanged(top, index(block, ColumnCount - 1));
+        Q_EMIT dataChanged(index(0, 0, top), index(rowCount(top) - 1, ColumnCount - 1, top));
+    }
+}
+
+void LayerTreeModel::setMode(Mode mode)
+{
+    if (mode == m_mode)
+        return;
+    beginResetModel();
+    m_mode = mode;
+    endResetModel();
+}
+
+void LayerTreeModel::setErrorKind(ErrorKind kind)
+{
+    if (kind == m_errorKind)
+        return;
+    m_errorKind = kind;
+    Q_EMIT headerDataChanged(Qt::Horizontal, Error, Error);
+}
+
+QModelIndex LayerTreeModel::indexOf(model::LayerIndex layer, int column) const
+{
+    for (std::size_t i = 0; i < m_rows.size(); ++i) {
+        if (m_rows[i].index != layer)
+            continue;
+        if (m_mode == Mode::Flat)
+            return createIndex(static_cast<int>(i), column, static_cast<quintptr>(i + 1));
+        return createIndex(m_place[i].second, column, static_cast<quintptr>(i + 1));
+    }
+    return {};
+}
+
+QModelIndex LayerTreeModel::index(int row, int column, const QModelIndex& parent) const
+{
+    if (!hasIndex(row, column, parent))
+        return {};
+    if (m_mode == Mode::Flat)
+        return createIndex(row, column, static_cast<quintptr>(row + 1));
+    if (!parent.isValid())
+        return createIndex(row, column, kBlockId);
+    const int layer = m_blocks[static_cast<std::size_t>(parent.row())].rows[static_cast<std::size_t>(row)];
+    return createIndex(row, column, static_cast<quintptr>(layer + 1));
+}
+
+QModelIndex LayerTreeModel::parent(const QModelIndex& child) const
+{
+    if (!child.isValid() || m_mode == Mode::Flat || child.internalId() == kBlockId)
+        return {};
+    return createIndex(m_place[child.internalId() - 1].first, 0, kBlockId);
+}
+
+int LayerTreeModel::rowCount(const QModelIndex& parent) const
+{
+    if (m_mode == Mode::Flat)
+        return parent.isValid() ? 0 : static_cast<int>(m_rows.size());
+    if (!parent.isValid())
+        return static_cast<int>(m_blocks.size());
+    if (parent.internalId() != kBlockId || parent.column() != 0)
+        return 0;
+    return static_cast<int>(m_blocks[static_cast<std::size_t>(parent.row())].rows.size());
+}
+
+int LayerTreeModel::columnCount(const QModelIndex& /*parent*/) const
+{
+    return ColumnCount;
+}
+
+double LayerTreeModel::value(const LayerRow& row, int column) const
+{
+    switch (column) {
+    case Bits: return row.bits;
+    case Error: return row.error;
+    case Sensitivity: return row.sensitivity;
+    case Outliers: return row.outliers;
+    case Size: return row.bytes;
+    default: return std::numeric_limits<double>::quiet_NaN();
+    }
+}
+
+double LayerTreeModel::worst(const std::vector<int>& rows, int column) const
+{
+    double result = std::numeric_limits<double>::quiet_NaN();
+    for (const int i : rows) {
+        const double v = value(m_rows[static_cast<std::size_t>(i)], column);
+        if (!std::isnan(v) && (std::isnan(result) || v > result))
+            result = v;
+    }
+    return result;
+}
+
+QVariant LayerTreeModel::data(const QModelIndex& index, int role) const
+{
+    if (!checkIndex(index, CheckIndexOption::IndexIsValid))
+        return {};
+    if (role == Qt::TextAlignmentRole) {
+        const bool number = index.column() == Bits || index.column() == Error || index.column() == Sensitivity
+            || index.column() == Outliers || index.column() == Size;
+        return QVariant::fromValue((number ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
+    }
+    if (index.internalId() == kBlockId)
+        return blockData(static_cast<std::size_t>(index.row()), index.column(), role);
+    return layerData(m_rows[index.internalId() - 1], index.column(), role);
+}
+
+QVariant LayerTreeModel::layerData(const LayerRow& row, int column, int role) const
+{
+    switch (role) {
+    case LayerRole: return row.index;
+    case BlockRole: return row.block;
+    case NameRole: return row.name;
+    case WorstRole: return column == Error && row.error > m_worstLimit;
+    case Qt::ToolTipRole:
+        return QStringLiteral("%1\n%2 → %3, stored %4, %5")
+            .arg(row.name, integerText(row.in), integerText(row.out), row.dtype, bytesText(row.bytes));
+    case SortRole:
+        switch (column) {
+        case Layer: return row.index;
+        case Pipeline: return row.pipeline;
+        case Shape: return static_cast<qlonglong>(row.in * row.out);
+        case Type: return row.dtype;
+        default: return value(row, column);
+        }
+    case Qt::DisplayRole: break;
+    default: return {};
+    }
+    switch (column) {
+    case Layer: return m_mode == Mode::Flat ? row.shortName : row.shortName.section(u'.', row.block >= 0 ? 1 : 0);
+    case Pipeline: return row.pipeline.isEmpty() ? QStringLiteral("–") : row.pipeline;
+    case Bits: return std::isnan(row.bits) ? QStringLiteral("–") : QString::number(row.bits, 'f', 2);
+    case Error: return std::isnan(row.error) ? QStringLiteral("–") : QString::number(row.error * 100, 'f', 2);
+    case Sensitivity: return std::isnan(row.sensitivity) ? QStringLiteral("–") : QString::number(row.sensitivity * 100, 'f', 2);
+    case Outliers: return std::isnan(row.outliers) ? QStringLiteral("–") : QString::number(row.outliers, 'f', 0);
+    case Shape: return QStringLiteral("%1 → %2").arg(row.in).arg(row.out);
+    case Type: return row.dtype;
+    case Size: return bytesText(row.bytes);
+    default: return {};
+    }
+}
+
+QVariant LayerTreeModel::blockData(std::size_t position, int column, int role) const
+{
+    const Block& block = m_blocks[position];
+    switch (role) {
+    case LayerRole: return -1;
+    case BlockRole: return block.number;
+    case NameRole: return {};
+    case WorstRole: return false;
+    case SortRole: return column == Layer ? QVariant(block.number) : QVariant(worst(block.rows, column));
+    case Qt::ToolTipRole: return column == Error || column == Sensitivity ? QVariant(QStringLiteral("the worst layer of the block")) : QVariant();
+    case Qt::DisplayRole: break;
+    default: return {};
+    }
+    switch (column) {
+    case Layer: return block.number < 0 ? QStringLiteral("outside the blocks") : QStringLiteral("block %1").arg(block.number);
+    case Error:
+    case Sensitivity: {
+        const double v = worst(block.rows, column);
+        return std::isnan(v) ? QStringLiteral("–") : QStringLiteral("≤ %1").arg(QString::number(v * 100, 'f', 2));
+    }
+    case Size: {
+        double bytes = 0;
+        for (const int i : block.rows)
+            bytes += m_rows[static_cast<std::size_t>(i)].bytes;
+        return bytesText(bytes);
+    }
+    default: return {};
+    }
+}
+
+QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, int role) const
+{
+    if (orientation != Qt::Horizontal)
+        return {};
+    if (role == Qt::TextAlignmentRole) {
+        const bool number = section == Bits || section == Error || section == Sensitivity || section == Outliers || section == Size;
+        return QVariant::fromValue((number ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
+    }
+    if (role == Qt::ToolTipRole) {
+        switch (section) {
+        case Bits: return QStringLiteral("Effective bits per weight, scales and zeros included; of the assigned pipeline, else as stored");
+        case Error:
+            switch (m_errorKind) {
+            case ErrorKind::RtnWeight: return QStringLiteral("sum dW² / sum W² of round to nearest, 4 bits; needs no data");
+            case ErrorKind::RtnOutput: return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of round to nearest, 4 bits; C of the holdout");
+            case ErrorKind::AssignedWeight: return QStringLiteral("sum dW² / sum W² of the assigned pipeline");
+            case ErrorKind::AssignedOutput: return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of the assigned pipeline; C of the holdout");
+            }
+            return {};
+        case Sensitivity: return QStringLiteral("Output error of rtn(bits=4, group=auto, grid=asym-0). It screens; it does not rank impact");
+        case Outliers: return QStringLiteral("Input channels with max |x| ≥ 6 (LLM.int8 criterion)");
+        default: return {};
+        }
+    }
+    if (role != Qt::DisplayRole)
+        return {};
+    switch (section) {
+    case Layer: return QStringLiteral("Layer");
+    case Pipeline: return QStringLiteral("Pipeline");
+    case Bits: return QStringLiteral("Bits");
+    case Error:
+        switch (m_errorKind) {
+        case ErrorKind::RtnWeight: return QStringLiteral("RTN weight err, %");
+        case ErrorKind::RtnOutput: return QStringLiteral("RTN output err, %");
+        case ErrorKind::AssignedWeight: return QStringLiteral("Weight err, %");
+        case ErrorKind::AssignedOutput: return QStringLiteral("Output err, %");
+        }
+        return {};
+    case Sensitivity: return QStringLiteral("Sensitivity, %");
+    case Outliers: return QStringLiteral("Outliers");
+    case Shape: return QStringLiteral("In → out");
+    case Type: return QStringLiteral("Type");
+    case Size: return QStringLiteral("Size");
+    default: return {};
+    }
+}
+
+LayerFilterModel::LayerFilterModel(QObject* parent)
+    : QSortFilterProxyModel(parent)
+{
+    setRecursiveFilteringEnabled(true);
+    setSortRole(LayerTreeModel::SortRole);
+}
+
+QString LayerFilterModel::setFilterText(const QString& text)
+{
+    static const QRegularExpression range(QStringLiteral("^(\\d+)(?:-(\\d+))?$"));
+    static const QRegularExpression type(QStringLiteral("^(f16|f32|f64|bf16|i?q\\d\\w*|f8\\w*|mxfp4|packed)$"), QRegularExpression::CaseInsensitiveOption);
+    std::vector<std::pair<int, int>> ranges;
+    QStringList types;
+    QList<QRegularExpression> patterns;
+    const QStringList words = text.simplified().split(u' ', Qt::SkipEmptyParts);
+    for (const QString& word : words) {
+        if (const auto match = range.match(word); match.hasMatch()) {
+            const int lo = match.captured(1).toInt();
+            ranges.emplace_back(lo, match.captured(2).isEmpty() ? lo : match.captured(2).toInt());
+        } else if (type.match(word).hasMatch()) {
+            types << word.toUpper();
+        } else {
+            const QRegularExpression pattern(word, QRegularExpression::CaseInsensitiveOption);
+            if (!pattern.isValid())
+                return QStringLiteral("%1: %2").arg(word, pattern.errorString());
+            patterns << pattern;
+        }
+    }
+    m_text = text;
+    m_ranges = std::move(ranges);
+    m_types = types;
+    m_patterns = patterns;
+    invalidateFilter();
+    return {};
+}
+
+bool LayerFilterModel::filterAcceptsRow(int row, const QModelIndex& parent) const
+{
+    const QModelIndex index = sourceModel()->index(row, 0, parent);
+    if (index.data(LayerTreeModel::LayerRole).toInt() < 0)
+        return m_ranges.empty() && m_types.isEmpty() && m_patterns.isEmpty(); // else a block shows when one of its layers does
+    const int block = index.data(LayerTreeModel::BlockRole).toInt();
+    if (!m_ranges.empty()
+        && std::none_of(m_ranges.begin(), m_ranges.end(), [block](const auto& r) { return block >= r.first && block <= r.second; }))
+        return false;
+    if (!m_types.isEmpty() && !m_types.contains(index.siblingAtColumn(LayerTreeModel::Type).data().toString().toUpper()))
+        return false;
+    const QString name = index.data(LayerTreeModel::NameRole).toString();
+    return std::all_of(m_patterns.begin(), m_patterns.end(), [&](const QRegularExpression& p) { return p.match(name).hasMatch(); });
+}
+
+bool LayerFilterModel::lessThan(const QModelIndex& left, const QModelIndex& right) const
+{
+    const QVariant a = left.data(LayerTreeModel::SortRole);
+    const QVariant b = right.data(LayerTreeModel::SortRole);
+    if (a.metaType().id() == QMetaType::Double && b.metaType().id() == QMetaType::Double) {
+        // Unknown values sort below every number, and ties keep the order of the model.
+        const double x = std::isnan(a.toDouble()) ? -1.0 : a.toDouble();
+        const double y = std::isnan(b.toDouble()) ? -1.0 : b.toDouble();
+        if (x != y)
+            return x < y;
+        return left.row() > right.row();
+    }
+    return QSortFilterProxyModel::lessThan(left, right);
+}
+
+} // namespace qs::session

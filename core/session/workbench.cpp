@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/session/workbench.h"
+
+#include "core/session/format_number.h"
+#include "core/session/tasks.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace qs::session {
+
+namespace {
+
+constexpr std::size_t kRecentViews = 8;
+const std::array<const char*, 3> kDefaultMethods{"rtn", "awq", "gptq"};
+
+double storedBits(const model::Model& model, const model::LayerSpec& layer, double* bytes)
+{
+    const io::TensorInfo* tensor = model.tensor(layer.weight);
+    if (!tensor)
+        return std::numeric_limits<double>::quiet_NaN();
+    *bytes = static_cast<double>(tensor->bytes);
+    return *bytes * 8 / (static_cast<double>(layer.in) * static_cast<double>(layer.out));
+}
+
+} // namespace
+
+Workbench::Workbench(QObject* parent)
+    : QObject(parent)
+    , m_seen(m_document.state())
+    , m_jobsModel(&m_jobs)
+{
+    connect(&m_selection, &SelectionModel::changed, this, &Workbench::onSelection);
+    connect(&m_document, &SessionDocument::changed, this, &Workbench::onDocument);
+    connect(&m_jobs, &JobQueue::finished, this, [this](JobId id) {
+        const JobInfo* info = m_jobs.info(id);
+        if (info && info->state == JobState::Failed)
+            m_messages.add(Message::Severity::Error, info->title + QStringLiteral(": ") + info->message.simplified());
+        else if (info && info->state == JobState::Cancelled && info->listed)
+            m_messages.add(Message::Severity::Info, info->title + QStringLiteral(": cancelled"));
+    });
+}
+
+Workbench::~Workbench() = default;
+
+Backend& Workbench::backend() const
+{
+    return cpuBackend();
+}
+
+void Workbench::loadPlugins(const QStringList& folders)
+{
+    m_plugins.load(folders);
+    for (const QString& line : m_plugins.errors())
+        m_messages.add(Message::Severity::Error, line);
+    if (m_plugins.stages().stages().empty()) {
+        m_messages.add(Message::Severity::Warning,
+            QStringLiteral("no method plugins were found in %1 (set QS_PLUGIN_PATH)").arg(folders.join(QStringLiteral(", "))));
+    }
+    setDefaultPipelines();
+}
+
+void Workbench::setDefaultPipelines()
+{
+    auto state = m_document.edit();
+    state->pipelines.clear();
+    for (const char* method : kDefaultMethods) {
+        if (auto pipeline = recipe::parsePipeline(method, registry()))
+            state->pipelines.push_back(std::move(*pipeline));
+    }
+    const bool clean = !m_document.modified();
+    m_document.set(state);
+    if (clean)
+        m_document.markSaved();
+}
+
+const model::LayerSpec* Workbench::layerSpec(model::LayerIndex layer) const
+{
+    const auto open = model();
+    if (!open || layer < 0 || layer >= static_cast<model::LayerIndex>(open->spec().layers.size()))
+        return nullptr;
+    return &open->spec().layers[static_cast<std::size_t>(layer)];
+}
+
+const model::LayerSpec* Workbench::currentLayer() const
+{
+    return layerSpec(m_selection.state().current);
+}
+
+QString Workbench::layerTitle() const
+{
+    const model::LayerSpec* spec = currentLayer();
+    return spec ? shortLayerName(*spec) : QString();
+}
+
+void Workbench::openModel(const std::filesystem::path& path, const std::filesystem::path& dumpToOpen)
+{
+    m_opened.setLoading();
+    Q_EMIT modelChanged();
+    JobQueue::Spec spec{QStringLiteral("open/model"), tr("Open %1").arg(QString::fromStdString(path.filename().string())), Lane::View, true};
+    m_jobs.submit<OpenedModel>(
+        spec, this, [path](const JobContext& job) { return tasks::openModel(path, job); },
+        [this, path, dumpToOpen](Expected<OpenedModel> result) {
+            if (result) {
+                setModel(std::move(*result), path, dumpToOpen);
+                return;
+            }
+            if (m_opened.value) // what was open stays open
+                m_opened.state = Loadable<OpenedModel>::State::Ready;
+            else
+                m_opened.set(std::move(result));
+            Q_EMIT modelChanged();
+        });
+}
+
+void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, const std::filesystem::path& dumpToOpen)
+{
+    m_jobs.cancelAll();
+    m_opened.set(std::move(opened));
+    m_dump.reset();
+    m_dumpError = {};
+    dropResults();
+    m_ranking.clear();
+    m_recentViews.clear();
+
+    const auto model = m_opened.value->model;
+    auto state = m_document.edit();
+    if (state->model != path || state->modelId != model->id()) {
+        state->model = path;
+        state->modelId = model->id();
+        state->dump.clear();
+        state->recipe = {};
+        m_document.set(state);
+        m_document.markSaved();
+    }
+    for (const model::Problem& problem : model->spec().problems) {
+        const auto severity = problem.severity == "error" ? Message::Severity::Error
+            : problem.severity == "warning"               ? Message::Severity::Warning
+                                                          : Message::Severity::Info;
+        m_messages.add(severity, QStringLiteral("%1: %2").arg(QString::fromStdString(problem.where), QString::fromStdString(problem.message)));
+    }
+    makeRunner();
+    m_selection.set({}, this);
+    m_layers.setRows({});
+    refreshRows();
+    Q_EMIT modelChanged();
+    Q_EMIT dumpChanged();
+    const QString wanted = m_document.state()->selectedLayer;
+    const model::LayerIndex known = model->spec().find(wanted.toStdString());
+    if (known >= 0)
+        m_selection.selectLayer(known, this);
+    if (!dumpToOpen.empty())
+        openDump(dumpToOpen);
+    else
+        rank();
+}
+
+void Workbench::openDump(const std::filesystem::path& path)
+{
+    const auto open = model();
+    if (!open) {
+        m_messages.add(Message::Severity::Warning, QStringLiteral("open a model before its dump: %1").arg(QString::fromStdString(path.string())));
+        return;
+    }
+    using Dump = std::shared_ptr<const stats::CalibrationDump>;
+    JobQueue::Spec spec{QStringLiteral("open/dump"), tr("Open dump %1").arg(QString::fromStdString(path.filename().string())), Lane::View, true};
+    m_jobs.submit<Dump>(
+        spec, this, [path, open](const JobContext& job) { return tasks::openDump(path, open, job); },
+        [this, path, open](Expected<Dump> dump) {
+            if (model() != open)
+                return;
+            if (dump) {
+                setDump(std::move(*dump), path);
+                return;
+            }
+            m_dumpError = dump.error();
+            Q_EMIT dumpChanged();
+            if (!m_ranking.ready())
+                rank();
+        });
+}
+
+void Workbench::setDump(std::shared_ptr<const stats::CalibrationDump> dump, const std::filesystem::path& path)
+{
+    m_dump = std::move(dump);
+    m_dumpError = {};
+    dropResults();
+    m_recentViews.clear();
+    if (state().dump != path) {
+        auto next = m_document.edit();
+        next->dump = path;
+        next->recipe.calibration["dump_id"] = m_dump->id();
+        next->recipe.calibration["model_id"] = m_dump->info().modelId;
+        next->recipe.calibration["tokens"] = std::to_string(m_dump->info().tokens);
+        m_document.set(next);
+    }
+    makeRunner();
+    Q_EMIT dumpChanged();
+    rank();
+    inspectCurrent();
+}
+
+void Workbench::calibrate(const std::filesystem::path& text, const std::filesystem::path& target, const model::CaptureOptions& options)
+{
+    const auto open = model();
+    if (!open)
+        return;
+    const QString size = options.samples > 0 && options.seqLen > 0 ? QStringLiteral("%1 × %2").arg(options.samples).arg(options.seqLen) : tr("all windows");
+    JobQueue::Spec spec{QStringLiteral("calibrate"), tr("Calibrate, %1 tokens").arg(size), Lane::Background, true};
+    m_jobs.submit<bool>(
+        spec, this,
+        [open, text, target, options](const JobContext& job) -> Expected<bool> {
+            QS_CHECK(model::capture(open, text, target, options, job));
+            return true;
+        },
+        [this, open, target](Expected<bool> done) {
+            if (done && model() == open)
+                openDump(target);
+        });
+}
+
+void Workbench::makeRunner()
+{
+    const auto open = model();
+    m_runner = open ? std::make_shared<const recipe::Runner>(open, recipe::Calibration{m_dump}, registry(), backend()) : nullptr;
+}
+
+void Workbench::dropResults()
+{
+    m_view.clear();
+    m_layerResults.clear();
+    m_modelResults.clear();
+    m_evaluation.clear();
+    m_preview.clear();
+    m_assigned.clear();
+    m_export.clear();
+    m_lints.clear();
+    for (const char* tag : {"layer/view", "layer/preview", "evaluate", "assigned", "export", "lint"})
+        m_jobs.cancel(QString::fromLatin1(tag));
+    Q_EMIT layerViewChanged();
+    Q_EMIT layerResultsChanged();
+    Q_EMIT modelResultsChanged();
+    Q_EMIT evaluationChanged();
+    Q_EMIT assignedChanged();
+}
+
+void Workbench::rank()
+{
+    const auto open = model();
+    if (!open || open->spec().layers.empty())
+        return;
+    m_ranking.setLoading();
+    Q_EMIT rankingChanged();
+    const auto dump = m_dump;
+    Backend& device = backend();
+    JobQueue::Spec spec{QStringLiteral("rank"), tr("Rank %n layer(s) by RTN error", nullptr, static_cast<int>(open->spec().layers.size())), Lane::Background, true};
+    m_jobs.submit<Ranking>(
+        spec, this, [open, dump, &device](const JobContext& job) { return tasks::rankLayers(*open, dump.get(), device, job); },
+        [this, open, dump](Expected<Ranking> ranking) {
+            if (model() != open || m_dump != dump)
+                return;
+            m_ranking.set(std::move(ranking));
+            refreshRows();
+            if (m_ranking.ready()) {
+                for (std::size_t i = 0; i < m_ranking.value->layers.size(); ++i) {
+                    if (const auto& error = m_ranking.value->layers[i].error)
+                        m_messages.add(*error);
+                }
+            }
+            Q_EMIT rankingChanged();
+        });
+}
+
+void Workbench::refreshRows()
+{
+    const auto open = model();
+    if (!open) {
+        m_layers.setRows({});
+        return;
+    }
+    const auto assigned = assignment();
+    const bool hasRules = !state().recipe.rules.empty();
+    const ModelResult* measured = m_assigned.ready() ? m_assigned.value.get() : nullptr;
+    const bool useAssigned = hasRules && measured;
+    std::vector<LayerRow> rows;
+    const auto& layers = open->spec().layers;
+    rows.reserve(layers.size());
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const model::LayerSpec& layer = layers[i];
+        LayerRow row;
+        row.index = static_cast<model::LayerIndex>(i);
+        row.name = QString::fromStdString(layer.name);
+        row.shortName = shortLayerName(layer);
+        row.block = layer.block;
+        row.in = layer.in;
+        row.out = layer.out;
+        row.dtype = QString::fromLatin1(dtypeName(layer.dtype));
+        row.bits = storedBits(*open, layer, &row.bytes);
+        if (assigned && assigned->layers[i]) {
+            row.pipeline = label(*assigned->layers[i]);
+            row.bits = std::numeric_limits<double>::quiet_NaN();
+        }
+        const LayerResult* result = nullptr;
+        if (measured) {
+            const auto it = measured->layers.find(row.index);
+            result = it == measured->layers.end() ? nullptr : &it->second;
+        }
+        if (result)
+            row.bits = result->bits.perWeight();
+        const RankedLayer* ranked = m_ranking.value && i < m_ranking.value->layers.size() ? &m_ranking.value->layers[i] : nullptr;
+        if (ranked && ranked->sensitivity)
+            row.sensitivity = *ranked->sensitivity;
+        if (ranked && ranked->outlierChannels)
+            row.outliers = static_cast<double>(*ranked->outlierChannels);
+        if (useAssigned) {
+            if (result)
+                row.error = m_dump ? result->metrics.outputError : std::pow(10.0, -result->metrics.weightSqnrDb / 10);
+            else if (!row.pipeline.isEmpty())
+                row.error = std::numeric_limits<double>::quiet_NaN();
+            else
+                row.error = 0; // stays as stored
+        } else if (ranked) {
+            row.error = m_dump && m_ranking.value->withDump ? ranked->sensitivity.value_or(std::numeric_limits<double>::quiet_NaN()) : ranked->rtnWeightError;
+        }
+        rows.push_back(std::move(row));
+    }
+    const bool withDump = m_dump && m_ranking.value && m_ranking.value->withDump;
+    m_layers.setErrorKind(useAssigned ? (m_dump ? ErrorKind::AssignedOutput : ErrorKind::AssignedWeight)
+                                      : (withDump ? ErrorKind::RtnOutput : ErrorKind::RtnWeight));
+    m_layers.updateRows(std::move(rows));
+}
+
+void Workbench::onSelection(const SelectionState& selection)
+{
+    const model::LayerSpec* spec = currentLayer();
+    const bool sameLayer = m_view.value && m_view.value->layer == selection.current
+        && (m_view.state == Loadable<LayerView>::State::Ready || m_view.state == Loadable<LayerView>::State::Loading);
+    if (!spec) {
+        m_view.clear();
+        m_jobs.cancel(QStringLiteral("layer/view"));
+        Q_EMIT layerViewChanged();
+        return;
+    }
+    if (!sameLayer)
+        inspectCurrent();
+}
+
+void Workbench::retryLayer()
+{
+    inspectCurrent();
+}
+
+void Workbench::inspectCurrent()
+{
+    const auto open = model();
+    const model::LayerIndex layer = m_selection.state().current;
+    if (!open || !currentLayer())
+        return;
+    const auto known = std::find_if(m_recentViews.begin(), m_recentViews.end(), [layer](const auto& view) { return view->layer == layer; });
+    if (known != m_recentViews.end()) {
+        m_jobs.cancel(QStringLiteral("layer/view"));
+        m_view.value = *known;
+        m_view.state = Loadable<LayerView>::State::Ready;
+        m_preview.clear();
+        Q_EMIT layerViewChanged();
+        compareCurrent();
+        return;
+    }
+    m_view.clear();
+    m_view.setLoading();
+    m_preview.clear();
+    Q_EMIT layerViewChanged();
+    Q_EMIT layerResultsChanged();
+    Q_EMIT previewChanged();
+    const auto dump = m_dump;
+    Backend& device = backend();
+    JobQueue::Spec spec{QStringLiteral("layer/view"), tr("Analyse %1").arg(layerTitle()), Lane::View, true};
+    m_jobs.submit<LayerView>(
+        spec, this, [open, layer, dump, &device](const JobContext& job) { return tasks::inspectLayer(*open, layer, dump.get(), device, job); },
+        [this, open, dump, layer](Expected<LayerView> view) {
+            if (model() != open || m_dump != dump || m_selection.state().current != layer)
+                return;
+            m_view.set(std::move(view));
+            if (m_view.ready()) {
+                m_recentViews.push_front(m_view.value);
+                if (m_recentViews.size() > kRecentViews)
+                    m_recentViews.pop_back();
+            }
+            Q_EMIT layerViewChanged();
+            compareCurrent();
+        });
+}
+
+QString Workbench::label(const recipe::Pipeline& pipeline) const
+{
+    return QString::fromStdString(recipe::pipelineLabel(pipeline, registry()));
+}
+
+Expected<recipe::Assignment> Workbench::assignment() const
+{
+    const auto open = model();
+    if (!open)
+        return fail(Errc::NotFound, "no model is open");
+    return recipe::assign(state().recipe, open->spec(), registry());
+}
+
+} // namespace qs::session

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "app/gui/calibrate_dialog.h"
+#include "app/gui/export_dialog.h"
+#include "app/gui/main_window.h"
+#include "app/gui/options.h"
+#include "views/heatmap/heatmap_view.h"
+#include "views/panels/channels_panel.h"
+#include "views/panels/compare_panel.h"
+#include "views/panels/hessian_panel.h"
+#include "views/panels/jobs_panel.h"
+#include "views/panels/layers_panel.h"
+#include "views/panels/parameter_form.h"
+#include "views/panels/pipeline_card.h"
+#include "views/panels/pipeline_editor.h"
+#include "views/theme/theme.h"
+#include "views/widgets/table_view.h"
+
+#include <QLineEdit>
+#include <QListWidget>
+#include <QMenu>
+#include <QMimeData>
+#include <QPushButton>
+#include <QSlider>
+#include <QStandardPaths>
+#include <QTabBar>
+#include <QTemporaryDir>
+#include <QTest>
+#include <QToolButton>
+#include <QTreeView>
+
+using namespace qs;
+using namespace qs::app;
+using session::Loadable;
+
+class TestMainWindow : public QObject {
+    Q_OBJECT
+    static constexpr int kLong = 120000;
+    QTemporaryDir m_folder;
+    std::unique_ptr<MainWindow> m_window;
+
+    session::Workbench& bench() { return m_window->bench(); }
+    void clickLayer(const char* name)
+    {
+        QTreeView* tree = m_window->layersPanel()->tree();
+        const int layer = bench().model()->spec().find(name);
+        for (int row = 0; row < tree->model()->rowCount(); ++row) {
+            const QModelIndex index = tree->model()->index(row, 0);
+            if (index.data(session::LayerTreeModel::LayerRole).toInt() != layer)
+                continue;
+            tree->scrollTo(index);
+            QTest::mouseClick(tree->viewport(), Qt::LeftButton, {}, tree->visualRect(index).center());
+            return;
+        }
+        QFAIL("layer is not in the tree");
+    }
+    void clickTab(const QString& name)
+    {
+        QTabBar* tabs = m_window->tabs();
+        for (int i = 0; i < tabs->count(); ++i) {
+            if (tabs->tabText(i) == name)
+                QTest::mouseClick(tabs, Qt::LeftButton, {}, tabs->tabRect(i).center());
+        }
+        QCOMPARE(tabs->tabText(tabs->currentIndex()), name);
+    }
+
+private Q_SLOTS:
+    void initTestCase()
+    {
+        QStandardPaths::setTestModeEnabled(true);
+        QCoreApplication::setOrganizationName(QStringLiteral("quantscope-test"));
+        views::Theme::instance().apply(false);
+    }
+    void init()
+    {
+        m_window = std::make_unique<MainWindow>();
+        m_window->resize(1500, 950);
+        m_window->show();
+        QVERIFY(QTest::qWaitForWindowExposed(m_window.get()));
+        m_window->openPath(QStringLiteral(QS_SAMPLE_DIR));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().ranking().ready(), kLong);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+    }
+    void cleanup() { m_window.reset(); }
+
+    void opensOnTheWorstLayer()
+    {
+        const auto& rows = bench().layers().rows();
+        const auto worst = std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.error < b.error; });
+        QCOMPARE(bench().selection().state().current, worst->index);
+    }
+
+    void clickSelectsForEveryView()
+    {
+        clickLayer("model.layers.1.mlp.up_proj");
+        QCOMPARE(bench().currentLayer()->name, std::string("model.layers.1.mlp.up_proj"));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready(), kLong);
+        clickTab(QStringLiteral("Channels"));
+        QTRY_VERIFY_WITH_TIMEOUT(m_window->idle(), kLong);
+        views::HeatmapView* heatmap = m_window->channelsPanel()->heatmap();
+        QTest::mouseClick(heatmap, Qt::LeftButton, {}, heatmap->positionOf(5, 17));
+        QTRY_VERIFY(bench().selection().state().channel >= 16 && bench().selection().state().channel <= 18); // a cell may cover a few channels
+        clickTab(QStringLiteral("Hessian"));
+        QVERIFY2(m_window->hessianPanel()->stateView()->message().contains(QStringLiteral("Needs activations")),
+            qPrintable(m_window->hessianPanel()->stateView()->message()));
+    }
+
+    void sliderMovesThePreviewThenTheDocument()
+    {
+        clickLayer("model.layers.0.mlp.gate_proj");
+        QTRY_VERIFY_WITH_TIMEOUT(bench().preview().ready() && bench().jobs().idle(), kLong);
+        const double before = bench().preview().value->weightError;
+        views::ParameterForm* form = m_window->pipelineEditor()->form("int");
+        QVERIFY(form);
+        auto* bits = qobject_cast<QSlider*>(form->editor("bits"));
+        QVERIFY(bits);
+        bits->setFocus();
+        QTest::keyClick(bits, Qt::Key_Left);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().preview().ready() && bench().preview().value->weightError > 2 * before, kLong);
+        QVERIFY(m_window->pipelineEditor()->previewText().contains(QStringLiteral("bits")));
+        // The document takes the value once the slider rests, as one undo step.
+        QTRY_COMPARE(m_window->undoStack().count(), 1);
+        const recipe::StageCall& stage = bench().state().pipelines[0][recipe::Slot::Grid].front();
+        QCOMPARE(recipe::intValue(stage.parameters, "bits"), std::int64_t{3});
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerResult(0).ready(), kLong);
+        m_window->undoStack().undo();
+        QCOMPARE(recipe::intValue(bench().state().pipelines[0][recipe::Slot::Grid].front().parameters, "bits"), std::int64_t{4});
+        QTRY_COMPARE(bits->value(), 4);
+        m_window->undoStack().redo();
+        QTRY_COMPARE(bits->value(), 3);
+    }
+
+    void pipelinesComeAndGo()
+    {
+        clickTab(QStringLiteral("Compare"));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready(), kLong);
+        const std::size_t count = bench().state().pipelines.size();
+        QTRY_COMPARE(m_window->comparePanel()->cards().size(), count);
+        QMenu* menu = m_window->comparePanel()->addButton()->menu();
+        QVERIFY(menu && !menu->actions().isEmpty());
+        menu->actions().first()->trigger();
+        QTRY_COMPARE(m_window->comparePanel()->cards().size(), count + 1);
+        QCOMPARE(bench().selection().state().pipeline, static_cast<int>(count));
+        auto* card = m_window->comparePanel()->cards().front();
+        QTest::mouseClick(card, Qt::LeftButton, {}, QPoint(card->width() / 2, 40));
+        QCOMPARE(bench().selection().state().pipeline, 0);
+        QTRY_VERIFY_WITH_TIMEOUT(card->headline().endsWith(u'%'), kLong);
+        QTest::mouseClick(m_window->comparePanel()->cards().back()->findChild<QToolButton*>(), Qt::LeftButton);
+        QTRY_COMPARE(m_window->comparePanel()->cards().size(), count);
+        m_window->undoStack().undo();
+        QCOMPARE(bench().state().pipelines.size(), count + 1);
+    }
+
+    void assignAndUndo()
+    {
+        clickLayer("model.layers.2.self_attn.k_proj");
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && m_window->pipelineEditor()->assignButton()->isEnabled(), kLong);
+        QTest::mouseClick(m_window->pipelineEditor()->assignButton(), Qt::LeftButton);
+        QCOMPARE(bench().state().recipe.rules.size(), std::size_t{1});
+        int assigned = 0;
+        for (const session::LayerRow& row : bench().layers().rows())
+            assigned += row.pipeline.isEmpty() ? 0 : 1;
+        QCOMPARE(assigned, 3); // q, k and v go together
+        QTRY_VERIFY_WITH_TIMEOUT(bench().assignedResult().ready(), kLong);
+        m_window->undoStack().undo();
+        QVERIFY(bench().state().recipe.rules.empty());
+    }
+
+    void filterAndBlocks()
+    {
+        QLineEdit* filter = m_window->layersPanel()->filter();
+        filter->setFocus();
+        QTest::keyClicks(filter, QStringLiteral("down_proj"));
+        QTreeView* tree = m_window->layersPanel()->tree();
+        QCOMPARE(tree->model()->rowCount(), static_cast<int>(bench().model()->spec().blocks));
+        filter->clear();
+        QTest::mouseClick(m_window->layersPanel()->blocksButton(), Qt::LeftButton);
+        QCOMPARE(tree->model()->rowCount(), static_cast<int>(bench().model()->spec().blocks));
+        QVERIFY(tree->model()->hasChildren(tree->model()->index(0, 0)));
+    }
+
+    void cancelButtonCancels()
+    {
+        session::JobId id = 0;
+        connect(&bench().jobs(), &session::JobQueue::added, this, [&](session::JobId job) { id = job; }, Qt::SingleShotConnection);
+        model::CaptureOptions options;
+        options.samples = 200;
+        options.seqLen = 256;
+        const QString dump = m_folder.path() + QStringLiteral("/cancelled.h5");
+        bench().calibrate(QS_SAMPLE_DIR "/calibration.txt", dump.toStdString(), options);
+        QVERIFY(id != 0);
+        QToolButton* cancel = m_window->jobsPanel()->cancelButton(id);
+        QVERIFY(cancel);
+        QTest::mouseClick(cancel, Qt::LeftButton);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+        const session::JobState state = bench().jobs().info(id)->state;
+        QVERIFY(state == session::JobState::Cancelled);
+        QVERIFY(!QFile::exists(dump));
+        QVERIFY(!m_window->jobsPanel()->cancelButton(id));
+    }
+
+    void wrongFileGivesOneLineAndKeepsTheModel()
+    {
+        const auto before = bench().model();
+        const QString bad = m_folder.path() + QStringLiteral("/broken.safetensors");
+        QFile file(bad);
+        QVERIFY(file.open(QIODevice::WriteOnly));
+        file.write("\xff\xff\xff\xff\xff\xff\xff\x7f{}");
+        file.close();
+        const int messages = bench().messages().rowCount();
+        m_window->openPath(bad);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+        QCOMPARE(bench().messages().rowCount(), messages + 1);
+        QVERIFY(bench().messages().index(0).data().toString().contains(QStringLiteral("broken.safetensors")));
+        QCOMPARE(bench().model(), before);
+        m_window->openPath(QStringLiteral("/does/not/exist"));
+        QCOMPARE(bench().messages().rowCount(), messages + 2);
+    }
+
+    void calibrateThenExportWithDialogs()
+    {
+        m_window->calibrate();
+        auto* dialog = m_window->findChild<CalibrateDialog*>();
+        QVERIFY(dialog);
+        QVERIFY(dialog->text()->text().endsWith(QStringLiteral("calibration.txt")));
+        dialog->close();
+        model::CaptureOptions options;
+        options.samples = 6;
+        options.seqLen = 64;
+        bench().calibrate(QS_SAMPLE_DIR "/calibration.txt", (m_folder.path() + QStringLiteral("/ok.h5")).toStdString(), options);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && m_window->idle(), kLong);
+        clickTab(QStringLiteral("Hessian"));
+        QTRY_COMPARE_WITH_TIMEOUT(m_window->hessianPanel()->stateView()->message(), QString(), kLong);
+        QVERIFY(!m_window->hessianPanel()->numbers()->value(QStringLiteral("rank")).isEmpty());
+
+        QTest::mouseClick(m_window->exportButton(), Qt::LeftButton);
+        auto* dialogExport = m_window->findChild<ExportDialog*>();
+        QVERIFY(dialogExport);
+        QVERIFY(!dialogExport->exportButton()->isEnabled()); // nothing is assigned
+        for (QPushButton* button : dialogExport->findChildren<QPushButton*>()) {
+            if (button->text().startsWith(QStringLiteral("Assign pipeline")))
+                QTest::mouseClick(button, Qt::LeftButton);
+        }
+        QVERIFY(!bench().state().recipe.rules.empty());
+        dialogExport->target()->setText(m_folder.path() + QStringLiteral("/export"));
+        for (int i = 0; i < dialogExport->formats()->count(); ++i) {
+            if (dialogExport->formats()->item(i)->data(Qt::UserRole).toString() == QLatin1String("compressed-tensors"))
+                dialogExport->formats()->setCurrentRow(i);
+        }
+        QTRY_VERIFY_WITH_TIMEOUT(dialogExport->exportButton()->isEnabled(), kLong);
+        QTest::mouseClick(dialogExport->exportButton(), Qt::LeftButton);
+        QTRY_VERIFY2_WITH_TIMEOUT(bench().exportReport().state == Loadable<recipe::ExportReport>::State::Ready, qPrintable(dialogExport->verdict()), kLong);
+        QVERIFY2(dialogExport->verdict().contains(QStringLiteral("verified")), qPrintable(dialogExport->verdict()));
+        dialogExport->close();
+    }
+
+    void themeSwitches()
+    {
+        m_window->setDark(true);
+        QCOMPARE(qApp->palette().color(QPalette::Window), views::kDarkTokens.background);
+        m_window->setDark(false);
+        QCOMPARE(qApp->palette().color(QPalette::PlaceholderText), views::kLightTokens.dim);
+    }
+
+    void commandLine_data()
+    {
+        QTest::addColumn<QStringList>("arguments");
+        QTest::addColumn<QString>("error");
+        QTest::newRow("ok") << QStringList{"model", "--dump", "a.h5", "--dark", "--size", "800x600"} << QString();
+        QTest::newRow("unknown") << QStringList{"--nosuch"} << "nosuch";
+        QTest::newRow("two models") << QStringList{"a", "b"} << "one MODEL";
+        QTest::newRow("size") << QStringList{"--size", "big"} << "--size big";
+    }
+    void commandLine()
+    {
+        QFETCH(QStringList, arguments);
+        QFETCH(QString, error);
+        QString problem;
+        bool exit = false;
+        const auto options = parseOptions(QStringList{"quantscope"} + arguments, &problem, &exit);
+        QCOMPARE(options.has_value(), error.isEmpty());
+        QVERIFY2(problem.contains(error), qPrintable(problem));
+        if (options) {
+            QCOMPARE(options->dump, QStringLiteral("a.h5"));
+            QCOMPARE(options->size, QSize(800, 600));
+            QVERIFY(options->dark.value_or(false));
+        }
+    }
+};
+
+QTEST_MAIN(TestMainWindow)
+#include "tst_main_window.moc"
