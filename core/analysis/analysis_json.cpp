@@ -14,8 +14,7 @@ json number(double value)
     return std::isfinite(value) ? json(value) : json(nullptr);
 }
 
-template <class T>
-json optionalNumber(const std::optional<T>& value)
+template <class T> json optionalNumber(const std::optional<T>& value)
 {
     return value ? number(static_cast<double>(*value)) : json(nullptr);
 }
@@ -38,13 +37,14 @@ json numbers(const std::vector<double>& values)
 json qsurToJson(const Qsur& q)
 {
     return {{"r", number(q.r)}, {"lost_bits", number(q.lostBits)}, {"ceiling_scaling", number(q.ceilingScaling)},
-        {"ceiling_rotation", number(q.ceilingRotation)}, {"ceiling_both", number(q.ceilingBoth)}, {"published", number(q.published)},
-        {"published_stable", q.publishedStable}, {"deficient", q.deficient}, {"samples", q.samples},
-        {"channel_imbalance", number(q.channelImbalance)}, {"correlation", number(q.correlation)},
-        {"basis_imbalance", number(q.basisImbalance)}, {"anisotropy", number(q.anisotropy)}, {"widest_channel", q.widestChannel},
-        {"log_det", number(q.logDet)}, {"log_box", number(q.logBox)}, {"log_bound", number(q.logBound)},
-        {"log_published", number(q.logPublished)}, {"lambda1", number(q.lambda1)}, {"lambda2", number(q.lambda2)},
-        {"r_mean_symmetric", number(q.rMeanSymmetric)}, {"r_mean_asymmetric", number(q.rMeanAsymmetric)}, {"rank", optionalCount(q.rank)},
+        {"ceiling_rotation", number(q.ceilingRotation)}, {"ceiling_both", number(q.ceilingBoth)},
+        {"published", number(q.published)}, {"published_stable", q.publishedStable}, {"deficient", q.deficient},
+        {"samples", q.samples}, {"channel_imbalance", number(q.channelImbalance)}, {"correlation", number(q.correlation)},
+        {"basis_imbalance", number(q.basisImbalance)}, {"anisotropy", number(q.anisotropy)},
+        {"widest_channel", q.widestChannel}, {"log_det", number(q.logDet)}, {"log_box", number(q.logBox)},
+        {"log_bound", number(q.logBound)}, {"log_published", number(q.logPublished)}, {"lambda1", number(q.lambda1)},
+        {"lambda2", number(q.lambda2)}, {"r_mean_symmetric", number(q.rMeanSymmetric)},
+        {"r_mean_asymmetric", number(q.rMeanAsymmetric)}, {"rank", optionalCount(q.rank)},
         {"r_subspace", q.rank ? number(q.rSub) : json(nullptr)}, {"shrinkage", number(q.shrinkage)},
         {"r_shrunk", q.samples > 0 ? number(q.rShrunk) : json(nullptr)},
         {"lost_bits_shrunk", q.samples > 0 ? number(q.lostBitsShrunk) : json(nullptr)}, {"rate_bits", number(q.rateBits)},
@@ -74,25 +74,28 @@ json outliersToJson(const Outliers& o)
     json table = json::array();
     for (const OutlierChannel& c : o.table)
         table.push_back({{"channel", c.channel}, {"abs_max", number(c.absMax)}, {"over_median", number(c.overMedian)},
-            {"mean", number(c.mean)}, {"std", number(c.std)}, {"kurtosis", number(c.kurtosis)}, {"int8", c.int8}, {"reason", c.reason}});
+            {"mean", number(c.mean)}, {"std", number(c.std)}, {"kurtosis", number(c.kurtosis)}, {"int8", c.int8},
+            {"reason", c.reason}});
     return {{"int8_channels", o.int8Channels}, {"max_over_median", number(o.maxOverMedian)}, {"kurtosis", number(o.kurtosis)},
-        {"kurtosis_overall", number(o.kurtosisOverall)}, {"sink_ratio", number(o.sinkRatio)}, {"massive_channels", o.massiveChannels},
-        {"table", std::move(table)}};
+        {"kurtosis_overall", number(o.kurtosisOverall)}, {"sink_ratio", number(o.sinkRatio)},
+        {"massive_channels", o.massiveChannels}, {"table", std::move(table)}};
 }
 
 json channelsToJson(const ChannelTable& t)
 {
-    return {{"tokens", t.tokens}, {"non_finite", t.nonFinite}, {"abs_max", numbers(t.absMax)}, {"abs_max_no_sinks", numbers(t.absMaxNoSinks)},
-        {"min", numbers(t.min)}, {"max", numbers(t.max)}, {"mean", numbers(t.mean)}, {"mean_abs", numbers(t.meanAbs)},
-        {"rms", numbers(t.rms)}, {"std", numbers(t.std)}, {"kurtosis", numbers(t.kurtosis)}};
+    return {{"tokens", t.tokens}, {"non_finite", t.nonFinite}, {"abs_max", numbers(t.absMax)},
+        {"abs_max_no_sinks", numbers(t.absMaxNoSinks)}, {"min", numbers(t.min)}, {"max", numbers(t.max)},
+        {"mean", numbers(t.mean)}, {"mean_abs", numbers(t.meanAbs)}, {"rms", numbers(t.rms)}, {"std", numbers(t.std)},
+        {"kurtosis", numbers(t.kurtosis)}};
 }
 
 json layerToJson(const std::string& name, const LayerAnalysis& layer)
 {
-    json out = {{"name", name}, {"in", layer.in}, {"out", layer.out}, {"channels", layer.in}, {"tokens", 0}, {"outliers", nullptr},
-        {"hessian", nullptr}, {"qsur", nullptr}, {"sensitivity", optionalNumber(layer.sensitivity.outputError)},
-        {"sensitivity_holdout", layer.sensitivity.holdout}, {"weight_error", number(layer.sensitivity.weightError)},
-        {"weight_sqnr_db", number(layer.sensitivity.weightSqnrDb)}, {"weight_qsur", nullptr}, {"existing_grid", nullptr}};
+    json out
+        = {{"name", name}, {"in", layer.in}, {"out", layer.out}, {"channels", layer.in}, {"tokens", 0}, {"outliers", nullptr},
+            {"hessian", nullptr}, {"qsur", nullptr}, {"sensitivity", optionalNumber(layer.sensitivity.outputError)},
+            {"sensitivity_holdout", layer.sensitivity.holdout}, {"weight_error", number(layer.sensitivity.weightError)},
+            {"weight_sqnr_db", number(layer.sensitivity.weightSqnrDb)}, {"weight_qsur", nullptr}, {"existing_grid", nullptr}};
     if (layer.input) {
         out["tokens"] = layer.input->tokens;
         out["outliers"] = outliersToJson(layer.input->outliers);

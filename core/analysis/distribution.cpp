@@ -32,7 +32,8 @@ Expected<CodeHistogram> codeHistogram(MatrixView W, const quant::QuantizedTensor
     std::uint64_t clipped = 0;
     for (Index r = 0; r < W.rows(); ++r)
         for (Index c = 0; c < W.cols(); ++c) {
-            const Index g = tensor.groupOf.empty() ? c / tensor.group : static_cast<Index>(tensor.groupOf[static_cast<std::size_t>(c)]);
+            const Index g
+                = tensor.groupOf.empty() ? c / tensor.group : static_cast<Index>(tensor.groupOf[static_cast<std::size_t>(c)]);
             const float u = W(r, c) / tensor.scale(r, g) + tensor.zero(r, g);
             units(r, c) = u;
             clipped += u < lowest - 0.5F || u > highest + 0.5F ? 1 : 0;
@@ -45,7 +46,8 @@ Expected<CodeHistogram> codeHistogram(MatrixView W, const quant::QuantizedTensor
         if (count > 0)
             result.entropyBits -= static_cast<double>(count) / total * std::log2(static_cast<double>(count) / total);
     // One unit of margin on both sides shows what is clipped.
-    result.units = reduce::histogram(units, bins, std::pair(static_cast<double>(lowest) - 1.0, static_cast<double>(highest) + 1.0));
+    result.units
+        = reduce::histogram(units, bins, std::pair(static_cast<double>(lowest) - 1.0, static_cast<double>(highest) + 1.0));
     return result;
 }
 

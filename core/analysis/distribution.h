@@ -33,8 +33,9 @@ struct ExistingGrid {
     double share = 0; ///< Share of the examined blocks that fit.
     std::string sentence; ///< "these weights already lie on a 4-bit grid of block 32".
 };
-/// Looks at up to 256 blocks, evenly spread, of 16, 32, 64, 128, 256 columns and the whole row: do their values sit on offset + k * step
-/// with k < 2^bits, up to float16 or bfloat16 rounding of the decoded values? Nothing when fewer than 95 % do for every block size.
+/// Looks at up to 256 blocks, evenly spread, of 16, 32, 64, 128, 256 columns and the whole row: do their values sit on offset
+/// + k * step with k < 2^bits, up to float16 or bfloat16 rounding of the decoded values? Nothing when fewer than 95 % do for
+/// every block size.
 /// Cost O(256 * cols log cols).   Threads pure.
 std::optional<ExistingGrid> detectExistingGrid(MatrixView W);
 

@@ -18,8 +18,8 @@ struct BlockFit {
     int span = 0; ///< Steps between the least and the greatest value.
 };
 
-/// How far a decoded value may be from the exact grid point: exact decoding in float32, or storage as float16 or bfloat16 (twice the
-/// rounding error of the largest value, since offset and step are estimated from rounded values too).
+/// How far a decoded value may be from the exact grid point: exact decoding in float32, or storage as float16 or bfloat16
+/// (twice the rounding error of the largest value, since offset and step are estimated from rounded values too).
 std::array<double, 3> slacks(double extreme, double step)
 {
     return {1e-3 * step, 0x1p-11 * extreme, 0x1p-8 * extreme};
@@ -104,7 +104,8 @@ std::optional<ExistingGrid> detectExistingGrid(MatrixView W)
         int span = 0;
         for (Index i = 0; i < examined; ++i) {
             const Index block = total * i / examined;
-            const auto source = W.row(block / perRow).subspan(static_cast<std::size_t>(block % perRow * width), static_cast<std::size_t>(width));
+            const auto source = W.row(block / perRow)
+                                    .subspan(static_cast<std::size_t>(block % perRow * width), static_cast<std::size_t>(width));
             if (std::any_of(source.begin(), source.end(), [](float v) { return !std::isfinite(v); }))
                 continue;
             std::vector<double> values(source.begin(), source.end());
@@ -120,8 +121,9 @@ std::optional<ExistingGrid> detectExistingGrid(MatrixView W)
         grid.bits = std::max(2, static_cast<int>(std::bit_width(static_cast<unsigned>(span))));
         grid.block = width;
         grid.share = static_cast<double>(fitting) / static_cast<double>(judged);
-        grid.sentence = width == W.cols() ? fmt::format("these weights already lie on a {}-bit grid of one scale per row", grid.bits)
-                                          : fmt::format("these weights already lie on a {}-bit grid of block {}", grid.bits, width);
+        grid.sentence = width == W.cols()
+            ? fmt::format("these weights already lie on a {}-bit grid of one scale per row", grid.bits)
+            : fmt::format("these weights already lie on a {}-bit grid of block {}", grid.bits, width);
         return grid;
     }
     return std::nullopt;

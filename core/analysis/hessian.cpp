@@ -15,20 +15,24 @@ std::string verdictOf(const HessianReport& report)
     std::string text;
     const auto add = [&text](const std::string& sentence) { text += (text.empty() ? "" : " ") + sentence; };
     if (report.tokens < report.dims)
-        add(fmt::format("{} tokens cannot determine {} channels: what OBS solvers do between them is decided by the damping; capture at least "
+        add(fmt::format("{} tokens cannot determine {} channels: what OBS solvers do between them is decided by the damping; "
+                        "capture at least "
                         "{} tokens.",
             report.tokens, report.dims, 4 * report.dims));
     else if (report.rank && *report.rank < report.dims)
-        add(fmt::format("Rank {} of {} although there are {:.1f} tokens per channel: channels are linearly dependent, or so small beside the "
+        add(fmt::format("Rank {} of {} although there are {:.1f} tokens per channel: channels are linearly dependent, or so "
+                        "small beside the "
                         "largest direction that only damping makes the matrix invertible.",
             *report.rank, report.dims, report.tokensPerChannel));
     else if (report.tokensPerChannel < 4.0)
         add(fmt::format("Only {:.1f} tokens per channel: the small eigenvalues are noise; capture at least {} tokens.",
             report.tokensPerChannel, 4 * report.dims));
     else if (report.condition && *report.condition < 1e4)
-        add(fmt::format("Well determined: condition {:.2g} with {:.1f} tokens per channel.", *report.condition, report.tokensPerChannel));
+        add(fmt::format(
+            "Well determined: condition {:.2g} with {:.1f} tokens per channel.", *report.condition, report.tokensPerChannel));
     else if (report.condition)
-        add(fmt::format("Determined but stretched: condition {:.2g}; a few directions carry most of the energy.", *report.condition));
+        add(fmt::format(
+            "Determined but stretched: condition {:.2g}; a few directions carry most of the energy.", *report.condition));
     else
         add(fmt::format("{:.1f} tokens per channel; the spectrum was not computed.", report.tokensPerChannel));
     const auto usual = std::find_if(
@@ -36,8 +40,8 @@ std::string verdictOf(const HessianReport& report)
     if (usual != report.damping.end() && (!report.condition || *report.condition > 2.0 * usual->condition))
         add(fmt::format("Damping of 0.01 brings the condition to {:.2g}.", usual->condition));
     if (!report.dead.empty())
-        add(fmt::format("{} channel{} never fire{}: their weights may be set to 0.", report.dead.size(), report.dead.size() == 1 ? "" : "s",
-            report.dead.size() == 1 ? "s" : ""));
+        add(fmt::format("{} channel{} never fire{}: their weights may be set to 0.", report.dead.size(),
+            report.dead.size() == 1 ? "" : "s", report.dead.size() == 1 ? "s" : ""));
     return text;
 }
 

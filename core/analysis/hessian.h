@@ -40,6 +40,7 @@ struct HessianOptions {
 };
 
 /// Shapes   C (d, d).   Errors   NotFinite; Cancelled.   Cost   4/3 d^3 for the spectrum.
-Expected<HessianReport> analyzeHessian(MatrixViewD C, Index tokens, Backend& backend, const HessianOptions& options = {}, const JobContext& job = {});
+Expected<HessianReport> analyzeHessian(
+    MatrixViewD C, Index tokens, Backend& backend, const HessianOptions& options = {}, const JobContext& job = {});
 
 } // namespace qs::analysis

@@ -40,14 +40,15 @@ Expected<InputAnalysis> analyzeInput(
     return result;
 }
 
-Expected<LayerAnalysis> analyzeLayer(MatrixView W, const stats::InputStats* stats, Backend& backend, const AnalysisOptions& options,
-    const JobContext& job, std::shared_ptr<const InputAnalysis> shared)
+Expected<LayerAnalysis> analyzeLayer(MatrixView W, const stats::InputStats* stats, Backend& backend,
+    const AnalysisOptions& options, const JobContext& job, std::shared_ptr<const InputAnalysis> shared)
 {
     LayerAnalysis result;
     result.out = W.rows();
     result.in = W.cols();
     if (shared && shared->channels != W.cols())
-        return fail(Errc::Mismatch, fmt::format("the weight has {} columns, its input {} channels", W.cols(), shared->channels));
+        return fail(
+            Errc::Mismatch, fmt::format("the weight has {} columns, its input {} channels", W.cols(), shared->channels));
     QS_TRY(sensitivity, rtnSensitivity(W, stats, backend, options.sensitivity, job.part(0.0, 0.2)));
     result.sensitivity = sensitivity;
     QS_CHECK(job.poll());

@@ -35,7 +35,8 @@ struct InputAnalysis {
     std::string why; ///< Why something is absent.
 };
 /// Errors   NotFound without tokens; NotFinite; Cancelled.
-Expected<InputAnalysis> analyzeInput(const stats::InputStats& stats, Backend& backend, const AnalysisOptions& options = {}, const JobContext& job = {});
+Expected<InputAnalysis> analyzeInput(
+    const stats::InputStats& stats, Backend& backend, const AnalysisOptions& options = {}, const JobContext& job = {});
 
 /// Everything that is said of a layer.
 struct LayerAnalysis {
@@ -47,9 +48,10 @@ struct LayerAnalysis {
 };
 
 /// stats may be null (no calibration). `shared` may hold the analysis of the same input made before; it is then used as it is.
-/// Shapes   W (out, in); stats of `in` channels.   Errors   Mismatch, NotFinite, Cancelled; they name no layer, the caller knows it.
-Expected<LayerAnalysis> analyzeLayer(MatrixView W, const stats::InputStats* stats, Backend& backend, const AnalysisOptions& options = {},
-    const JobContext& job = {}, std::shared_ptr<const InputAnalysis> shared = nullptr);
+/// Shapes   W (out, in); stats of `in` channels.   Errors   Mismatch, NotFinite, Cancelled; they name no layer, the caller
+/// knows it.
+Expected<LayerAnalysis> analyzeLayer(MatrixView W, const stats::InputStats* stats, Backend& backend,
+    const AnalysisOptions& options = {}, const JobContext& job = {}, std::shared_ptr<const InputAnalysis> shared = nullptr);
 
 /// One entry of `layers[]` of `analyze --json`: the contract's keys and more beside them. NaN and Inf are null.
 nlohmann::json layerToJson(const std::string& name, const LayerAnalysis& layer);

@@ -29,7 +29,8 @@ void centre(MatrixD& S, double samples, const std::vector<double>& mean)
         for (Index r = begin; r < end; ++r)
             for (Index c = 0; c < d; ++c) {
                 const bool none = constant[static_cast<std::size_t>(r)] || constant[static_cast<std::size_t>(c)];
-                S(r, c) = none ? 0.0 : S(r, c) / samples - mean[static_cast<std::size_t>(r)] * mean[static_cast<std::size_t>(c)];
+                S(r, c)
+                    = none ? 0.0 : S(r, c) / samples - mean[static_cast<std::size_t>(r)] * mean[static_cast<std::size_t>(c)];
             }
     });
 }
@@ -60,7 +61,8 @@ Expected<Covariance> centredCovariance(const stats::InputPart& part)
         return fail(Errc::NotFound, "the statistics hold no Gram matrix", {}, "capture again with Grams for this layer");
     const Index d = part.gram.rows();
     if (part.gram.cols() != d || part.channels.channels() != d)
-        return fail(Errc::Mismatch, fmt::format("a Gram of {} x {} and sums of {} channels", d, part.gram.cols(), part.channels.channels()));
+        return fail(Errc::Mismatch,
+            fmt::format("a Gram of {} x {} and sums of {} channels", d, part.gram.cols(), part.channels.channels()));
     for (const double value : part.gram.values())
         if (!std::isfinite(value))
             return fail(Errc::NotFinite, "the Gram matrix holds NaN or Inf");

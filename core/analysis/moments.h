@@ -11,8 +11,8 @@ namespace qs::analysis {
 
 /// Centred covariance with divisor T, and the mean: Sigma = gram / T - mu mu^T.
 ///
-/// Float32 tiles under the Gram limit what centring can recover: a channel whose |mean| is more than about 1e3 standard deviations has a
-/// variance that is mostly rounding. Negative variances from rounding become 0.
+/// Float32 tiles under the Gram limit what centring can recover: a channel whose |mean| is more than about 1e3 standard
+/// deviations has a variance that is mostly rounding. Negative variances from rounding become 0.
 struct Covariance {
     MatrixD sigma; ///< (d, d), both triangles.
     std::vector<double> mean;

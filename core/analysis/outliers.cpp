@@ -111,7 +111,9 @@ Expected<Outliers> findOutliers(const stats::InputStats& stats, const OutlierOpt
     const double typicalMeanAbs = median(table.meanAbs);
     const double most = *std::max_element(table.absMax.begin(), table.absMax.end());
     const double mostNoSinks = *std::max_element(table.absMaxNoSinks.begin(), table.absMaxNoSinks.end());
-    const auto ratio = [](double a, double b) { return b > 0.0 ? a / b : a > 0.0 ? std::numeric_limits<double>::infinity() : 1.0; };
+    const auto ratio = [](double a, double b) {
+        return b > 0.0 ? a / b : a > 0.0 ? std::numeric_limits<double>::infinity() : 1.0;
+    };
     result.maxOverMedian = ratio(most, typical);
     result.sinkRatio = ratio(most, mostNoSinks);
 

@@ -11,8 +11,8 @@ namespace qs::analysis {
 
 /// Statistics of one layer input per channel, over every token of the dump (fit, holdout and sink positions).
 ///
-/// `absMaxNoSinks` leaves out the first positions of each sequence, where some models put their largest values. Percentiles cannot be
-/// had from sums; they need raw tokens.
+/// `absMaxNoSinks` leaves out the first positions of each sequence, where some models put their largest values. Percentiles
+/// cannot be had from sums; they need raw tokens.
 struct ChannelTable {
     Index tokens = 0;
     Index nonFinite = 0; ///< NaN or Inf values in the dump.

@@ -77,7 +77,8 @@ void fillMeanAware(Qsur& q, const Covariance& cov, double k)
     q.rMeanAsymmetric = std::min(q.r, root / (0.5 * (top - bottom)));
 }
 
-/// Weight of the identity target: Chen, Wiesel, Eldar, Hero 2010, "Shrinkage algorithms for MMSE covariance estimation", eq. (23).
+/// Weight of the identity target: Chen, Wiesel, Eldar, Hero 2010, "Shrinkage algorithms for MMSE covariance estimation", eq.
+/// (23).
 double oasWeight(double d, double n, double trace, double traceOfSquare)
 {
     const double numerator = (1.0 - 2.0 / d) * traceOfSquare + trace * trace;
@@ -91,12 +92,15 @@ std::string noteOf(const Qsur& q)
     const auto add = [&note](const std::string& text) { note += (note.empty() ? "" : " ") + text; };
     if (q.deficient)
         add(q.samples > 0 && q.samples <= q.dims
-                ? fmt::format("{} samples span at most {} of {} channels, so r is 0 whatever the transform: read the subspace, shrunk or rate "
+                ? fmt::format("{} samples span at most {} of {} channels, so r is 0 whatever the transform: read the subspace, "
+                              "shrunk or rate "
                               "form.",
                     q.samples, q.samples - 1, q.dims)
-                : std::string("The covariance is singular, so r is 0 whatever the transform: read the subspace, shrunk or rate form."));
+                : std::string(
+                    "The covariance is singular, so r is 0 whatever the transform: read the subspace, shrunk or rate form."));
     else if (q.samples > 0 && q.samples < 2 * q.dims)
-        add(fmt::format("Only {:.2g} samples per channel: r is biased low.", static_cast<double>(q.samples) / static_cast<double>(q.dims)));
+        add(fmt::format(
+            "Only {:.2g} samples per channel: r is biased low.", static_cast<double>(q.samples) / static_cast<double>(q.dims)));
     if (!q.publishedStable)
         add("The two largest eigenvalues nearly agree: the published value depends on an arbitrary eigenvector.");
     return note;

@@ -21,8 +21,8 @@ namespace qs::analysis {
 ///   (b) basisImbalance (a rotation removes it) + anisotropy (needs scaling along the eigenvectors)
 /// Best reachable by scaling alone: det(Corr)^(1/(2d)); by rotation alone: sqrt(GM(lambda) / AM(lambda)); by both: 1.
 ///
-/// Everything is computed in logarithms. A singular Sigma (fewer samples than channels + 1, or a zero pivot) has r = 0, ceilings 0,
-/// infinite lost bits and parts: then read rSub, rShrunk and rateBits.
+/// Everything is computed in logarithms. A singular Sigma (fewer samples than channels + 1, or a zero pivot) has r = 0,
+/// ceilings 0, infinite lost bits and parts: then read rSub, rShrunk and rateBits.
 /// Source   definition: OSTQuant (Hu et al. 2025, arXiv:2501.13987), restated with the true bounding box.
 struct Qsur {
     Index dims = 0, samples = 0; ///< samples = 0: unknown (a covariance given as such).
@@ -42,8 +42,8 @@ struct Qsur {
     double logBox = 0; ///< ln of the volume ratio with the true bounding box.
     double logBound = 0; ///< ln of its upper bound (Sigma proportional to I).
 
-    /// With the mean (4.4): k standard deviations per coordinate. A tensor-wide symmetric and asymmetric range; r without the mean is
-    /// an upper bound of both, and their ratio is what a shift of every channel would gain.
+    /// With the mean (4.4): k standard deviations per coordinate. A tensor-wide symmetric and asymmetric range; r without the
+    /// mean is an upper bound of both, and their ratio is what a shift of every channel would gain.
     double rMeanSymmetric = 0, rMeanAsymmetric = 0;
 
     /// Rank-deficient readings (4.5).
@@ -56,7 +56,8 @@ struct Qsur {
     double rateBits = 0;
     double rateStep = 0; ///< The step Delta used.
 
-    /// Sampling bias of (1/d) ln det S under Gaussian data, nats (<= 0): what too few samples alone pretend. Not subtracted from r.
+    /// Sampling bias of (1/d) ln det S under Gaussian data, nats (<= 0): what too few samples alone pretend. Not subtracted
+    /// from r.
     std::optional<double> samplingBias; ///< Exact Gaussian expectation; absent when samples <= d + 1 or unknown.
     double rUnbiased = 0; ///< min(1, r exp(-samplingBias / 2)); 0 when absent.
     std::string note; ///< What to know before trusting the numbers; may be empty.
@@ -71,11 +72,14 @@ struct QsurOptions {
 
 /// Shapes   cov.sigma (d, d), symmetric.   Errors   InvalidArgument for d = 0 or all variances 0; NotFinite; Cancelled.
 /// Cost     three Cholesky factorisations and, with the spectrum, one eigenvalue problem.   Threads   pure.
-Expected<Qsur> computeQsur(const Covariance& cov, Backend& backend, const QsurOptions& options = {}, const JobContext& job = {});
+Expected<Qsur> computeQsur(
+    const Covariance& cov, Backend& backend, const QsurOptions& options = {}, const JobContext& job = {});
 
-/// Mean-aware r for a confidence level as published: c is the chi^2 quantile of d degrees of freedom at `alpha` (Wilson-Hilferty).
+/// Mean-aware r for a confidence level as published: c is the chi^2 quantile of d degrees of freedom at `alpha`
+/// (Wilson-Hilferty).
 double chiSquareQuantile(double dims, double alpha);
-/// (1/d) E ln det S - (1/d) ln det Sigma for a Gaussian sample covariance with divisor T, around the sample mean (or the known one). T > d + 1.
+/// (1/d) E ln det S - (1/d) ln det Sigma for a Gaussian sample covariance with divisor T, around the sample mean (or the known
+/// one). T > d + 1.
 double gaussianLogDetBias(Index dims, Index samples, bool meanKnown = false);
 /// Its large-d limit ((g - 1) / g) ln(1 - g) - 1, g = d / T.
 double asymptoticLogDetBias(double dimsOverSamples);

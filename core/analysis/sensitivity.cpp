@@ -11,7 +11,8 @@ Expected<Sensitivity> rtnSensitivity(
     MatrixView W, const stats::InputStats* stats, Backend& backend, const SensitivityOptions& options, const JobContext& job)
 {
     if (stats && stats->channels() != W.cols())
-        return fail(Errc::Mismatch, fmt::format("the weight has {} columns, its input {} channels", W.cols(), stats->channels()), {},
+        return fail(Errc::Mismatch,
+            fmt::format("the weight has {} columns, its input {} channels", W.cols(), stats->channels()), {},
             "the dump belongs to another model");
     QS_TRY(quantized, quant::quantizeNearest(W, options.group, options.grid));
     const RowMatrix What = quantized.dequantize();

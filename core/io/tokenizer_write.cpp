@@ -66,7 +66,7 @@ Json modelJson(const TokenizerSpec& spec)
         if (spaces) // the newer spelling, which older readers lack
             merges.push_back(Json::array({left, right}));
         else
-            merges.push_back(left + " " + right);
+            merges.push_back(fmt::format("{} {}", left, right));
     }
     return {{"type", "BPE"}, {"dropout", nullptr},
         {"unk_token", spec.unknown ? Json(spec.tokens[static_cast<std::size_t>(*spec.unknown)]) : Json(nullptr)},

@@ -78,7 +78,8 @@ Expected<DampedFactor> dampedInverseFactor(MatrixViewD C, double damp, Backend& 
         if (backend.cholesky(work.mut()) && backend.invertLower(work.mut()))
             break;
         if (result.damp >= kLargestDamp)
-            return fail(Errc::NotFinite, fmt::format("the second moment cannot be factored even with damping {:g}", result.damp), {},
+            return fail(Errc::NotFinite,
+                fmt::format("the second moment cannot be factored even with damping {:g}", result.damp), {},
                 "the calibration statistics are damaged; capture them again");
         result.damp = result.damp > 0.0 ? 10.0 * result.damp : kFirstDamp;
         ++result.escalations;

@@ -23,11 +23,12 @@ struct DampedFactor {
 ///
 ///   C_jj := 1 for dead channels,  lambda = damp * mean(C_jj over live channels),  U^T U = (C + lambda I)^-1
 ///
-/// The index-reversed matrix is factored, J (C + lambda I) J = L L^T, and its triangle inverted: U = J L^-1 J. The inverse itself is
-/// never formed. A failed factorisation multiplies the damping by 10 (starting at 1e-6 where damp = 0) and tries again.
+/// The index-reversed matrix is factored, J (C + lambda I) J = L L^T, and its triangle inverted: U = J L^-1 J. The inverse
+/// itself is never formed. A failed factorisation multiplies the damping by 10 (starting at 1e-6 where damp = 0) and tries
+/// again.
 /// Shapes   C (d, d), symmetric; its lower triangle is read.
-/// Errors   InvalidArgument when C is not square or damp is negative or not finite; NotFinite when C holds NaN or Inf, has a negative
-///          diagonal, or cannot be factored even with lambda = 1e6 times the mean.
+/// Errors   InvalidArgument when C is not square or damp is negative or not finite; NotFinite when C holds NaN or Inf, has a
+/// negative diagonal, or cannot be factored even with lambda = 1e6 times the mean.
 /// Cost     one Cholesky and one triangular inversion, 2/3 d^3, per try; three d x d matrices.   Threads   pure.
 /// Source   Frantar et al. 2022, arXiv:2210.17323, step 3 (Cholesky reformulation).
 Expected<DampedFactor> dampedInverseFactor(MatrixViewD C, double damp, Backend& backend, const JobContext& job = {});

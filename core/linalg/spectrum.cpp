@@ -84,7 +84,8 @@ Index numericalRank(std::span<const double> eigenvalues, double relative)
     if (eigenvalues.empty())
         return 0;
     const double limit = relative * *std::max_element(eigenvalues.begin(), eigenvalues.end());
-    return std::count_if(eigenvalues.begin(), eigenvalues.end(), [limit](double value) { return value > limit && value > 0.0; });
+    return std::count_if(
+        eigenvalues.begin(), eigenvalues.end(), [limit](double value) { return value > limit && value > 0.0; });
 }
 
 std::optional<double> conditionNumber(std::span<const double> eigenvalues, double relative)

@@ -29,8 +29,8 @@ struct TopPairs {
     int steps = 0; ///< Lanczos steps; 0 for the dense solver.
 };
 
-/// Dense solver up to `denseLimit` channels, else Lanczos with full reorthogonalisation from a seeded start vector until both residuals
-/// are below `tolerance` or 300 steps have been made.
+/// Dense solver up to `denseLimit` channels, else Lanczos with full reorthogonalisation from a seeded start vector until both
+/// residuals are below `tolerance` or 300 steps have been made.
 /// Errors   NotFinite; Cancelled (polled per step).   Cost   2 d^2 per step.   Threads   pure; same bits for any thread count.
 struct TopPairsOptions {
     Index denseLimit = 256;

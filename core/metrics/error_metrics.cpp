@@ -27,7 +27,8 @@ Expected<void> forTiles(MatrixView dW, MatrixViewD C, Backend& backend, const Jo
     const std::function<void(Index, MatrixViewD, MatrixViewD)>& visit)
 {
     if (C.rows() != C.cols() || C.rows() != dW.cols())
-        return fail(Errc::Mismatch, fmt::format("a weight of {} columns and a second moment of {} x {}", dW.cols(), C.rows(), C.cols()));
+        return fail(Errc::Mismatch,
+            fmt::format("a weight of {} columns and a second moment of {} x {}", dW.cols(), C.rows(), C.cols()));
     MatrixD tile(std::min(kTileRows, dW.rows()), dW.cols());
     MatrixD product(tile.rows(), tile.cols());
     for (Index first = 0; first < dW.rows(); first += kTileRows) {
@@ -71,7 +72,8 @@ double sumInOrder(const std::vector<double>& values)
 Expected<double> traceLoss(MatrixView dW, MatrixViewD C, Backend& backend, const JobContext& job)
 {
     std::vector<double> rows(static_cast<std::size_t>(dW.rows()));
-    QS_CHECK(forTiles(dW, C, backend, job, [&](Index first, MatrixViewD D, MatrixViewD P) { rowDots(D, P, rows.data() + first); }));
+    QS_CHECK(
+        forTiles(dW, C, backend, job, [&](Index first, MatrixViewD D, MatrixViewD P) { rowDots(D, P, rows.data() + first); }));
     return sumInOrder(rows);
 }
 

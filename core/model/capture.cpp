@@ -78,8 +78,7 @@ public:
 
     Expected<void> observe(const std::string& inputId, Index window, MatrixView x) override
     {
-        Collected& c = m_collected[inputId];
-        c.gram = m_gram.contains(inputId);
+        Collected& c = collected(inputId, x.cols());
         keepRaw(c, x);
         const bool held = m_heldOut[static_cast<std::size_t>(window)];
         Pending& pending = held ? c.holdout : c.fit;
@@ -104,17 +103,39 @@ public:
             QS_CHECK(job.poll());
             flush(c, false);
             flush(c, true);
-            c.fit.rows = c.holdout.rows = RowMatrix();
             QS_CHECK(m_writer.addInput(inputId, m_layers.at(inputId), c.stats));
             if (c.rawCount > 0)
                 QS_CHECK(m_writer.addRawTokens(inputId, c.raw.view().rowRange(0, c.rawCount)));
-            c = Collected();
+            m_spare[c.stats.channels()].push_back(std::move(c));
         }
         m_collected.clear();
         return {};
     }
 
 private:
+    /// Collections of earlier blocks are used again: allocating and freeing their matrices for every block tears the heap to pieces
+    /// (three times the peak memory, measured).
+    Collected& collected(const std::string& inputId, Index channels)
+    {
+        const auto found = m_collected.find(inputId);
+        if (found != m_collected.end())
+            return found->second;
+        Collected c;
+        if (auto& spare = m_spare[channels]; !spare.empty()) {
+            c = std::move(spare.back());
+            spare.pop_back();
+            for (stats::InputPart* part : {&c.stats.fit, &c.stats.holdout}) {
+                part->channels = stats::ChannelSums();
+                std::fill(part->gram.values().begin(), part->gram.values().end(), 0.0);
+            }
+            c.stats.sink = c.unusedSink = stats::ChannelSums();
+            c.rawCount = 0;
+        }
+        c.gram = m_gram.contains(inputId);
+        if (!c.gram)
+            c.stats.fit.gram = c.stats.holdout.gram = MatrixD();
+        return m_collected.emplace(inputId, std::move(c)).first->second;
+    }
     void keepRaw(Collected& c, MatrixView x) const
     {
         if (c.rawCount >= m_keepTokens)
@@ -145,6 +166,7 @@ private:
     std::map<std::string, std::vector<std::string>> m_layers; // by input id
     std::set<std::string> m_gram;
     std::map<std::string, Collected> m_collected;
+    std::map<Index, std::vector<Collected>> m_spare; // by channels
 };
 
 } // namespace

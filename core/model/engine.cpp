@@ -123,10 +123,11 @@ private:
                 if (id < 0 || id >= m_spec.vocab)
                     return fail(Errc::Mismatch, fmt::format("token id {} is outside the model's vocabulary of {}", id, m_spec.vocab), {},
                         "use the tokenizer that belongs to the model");
-                QS_CHECK(m_model.checkpoint().readRows(*info, id, hidden.mut().rowRange(w * m_windows.length + t, 1)));
+                const MutMatrixView row = hidden.mut().rowRange(w * m_windows.length + t, 1);
+                QS_CHECK(m_model.checkpoint().readRows(*info, id, row));
+                QS_CHECK(requireFinite(row, name + " of token " + std::to_string(id)));
             }
         }
-        QS_CHECK(requireFinite(hidden, name));
         return hidden;
     }
 

@@ -70,7 +70,8 @@ void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options)
                 continue;
             }
             for (Index c = 0; c < x.cols(); c += group) {
-                const auto part = x.row(r).subspan(static_cast<std::size_t>(c), static_cast<std::size_t>(std::min(group, x.cols() - c)));
+                const auto part
+                    = x.row(r).subspan(static_cast<std::size_t>(c), static_cast<std::size_t>(std::min(group, x.cols() - c)));
                 grid.project(part, fitted(finiteRange(part)), part);
             }
         }

@@ -255,7 +255,8 @@ void encodeEach(const float* values, const float* scale, const float* zero, std:
     HWY_DYNAMIC_DISPATCH(EncodeEach)(values, scale, zero, count, params, codes, projected);
 }
 
-double powerLoss(const float* values, const float* weights, std::size_t count, const CodeParams& params, float inverse, float exponent)
+double powerLoss(
+    const float* values, const float* weights, std::size_t count, const CodeParams& params, float inverse, float exponent)
 {
     return HWY_DYNAMIC_DISPATCH(PowerLoss)(values, weights, count, params, inverse, exponent);
 }

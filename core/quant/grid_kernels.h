@@ -21,6 +21,7 @@ void project(const float* values, std::size_t count, const CodeParams& params, f
 void encodeEach(const float* values, const float* scale, const float* zero, std::size_t count, const CodeParams& params,
     std::int16_t* codes, float* projected);
 /// sum weights * (|v - v_hat| * inverse)^exponent; weights may be null. Terms below 1e-30 of the range count as 0.
-double powerLoss(const float* values, const float* weights, std::size_t count, const CodeParams& params, float inverse, float exponent);
+double powerLoss(
+    const float* values, const float* weights, std::size_t count, const CodeParams& params, float inverse, float exponent);
 
 } // namespace qs::quant::kernels

@@ -101,7 +101,8 @@ BitsCount countBits(const QuantizedTensor& tensor)
     return bits;
 }
 
-Expected<QuantizedTensor> fitGrid(MatrixView W, Index group, const UniformGridOptions& options, std::span<const float> columnWeights)
+Expected<QuantizedTensor> fitGrid(
+    MatrixView W, Index group, const UniformGridOptions& options, std::span<const float> columnWeights)
 {
     QS_TRY(width, resolveGroup(group, W.cols()));
     if (!columnWeights.empty() && static_cast<Index>(columnWeights.size()) != W.cols())
@@ -122,7 +123,8 @@ Expected<QuantizedTensor> fitGrid(MatrixView W, Index group, const UniformGridOp
         for (Index r = begin; r < end; ++r) {
             for (Index g = 0; g < groups; ++g) {
                 const auto offset = static_cast<std::size_t>(g * width);
-                const auto weights = columnWeights.empty() ? columnWeights : columnWeights.subspan(offset, static_cast<std::size_t>(width));
+                const auto weights
+                    = columnWeights.empty() ? columnWeights : columnWeights.subspan(offset, static_cast<std::size_t>(width));
                 auto sz = grid.fit(W.row(r).subspan(offset, static_cast<std::size_t>(width)), weights);
                 if (!sz) {
                     const std::lock_guard lock(mutex);
@@ -139,7 +141,8 @@ Expected<QuantizedTensor> fitGrid(MatrixView W, Index group, const UniformGridOp
     });
     if (failure) {
         if (failure->code == Errc::NotFinite)
-            return fail(Errc::NotFinite, firstNonFinite(W) + " of the weight", {}, "NaN and Inf cannot be quantized; repair the checkpoint");
+            return fail(Errc::NotFinite, firstNonFinite(W) + " of the weight", {},
+                "NaN and Inf cannot be quantized; repair the checkpoint");
         return tl::unexpected(std::move(*failure));
     }
     return tensor;
@@ -156,15 +159,16 @@ void encodeNearest(MatrixView W, QuantizedTensor& tensor)
             if (!tensor.groupOf.empty()) {
                 for (Index c = 0; c < W.cols(); ++c) {
                     const Index g = groupOfColumn(tensor, c);
-                    codes[static_cast<std::size_t>(c)]
-                        = static_cast<std::int16_t>(grid.encode(values[static_cast<std::size_t>(c)], {tensor.scale(r, g), tensor.zero(r, g)}));
+                    codes[static_cast<std::size_t>(c)] = static_cast<std::int16_t>(
+                        grid.encode(values[static_cast<std::size_t>(c)], {tensor.scale(r, g), tensor.zero(r, g)}));
                 }
                 continue;
             }
             for (Index g = 0; g < tensor.groups(); ++g) {
                 const auto offset = static_cast<std::size_t>(g * tensor.group);
                 const auto count = static_cast<std::size_t>(std::min(tensor.group, W.cols() - g * tensor.group));
-                grid.encode(values.subspan(offset, count), {tensor.scale(r, g), tensor.zero(r, g)}, codes.subspan(offset, count));
+                grid.encode(
+                    values.subspan(offset, count), {tensor.scale(r, g), tensor.zero(r, g)}, codes.subspan(offset, count));
             }
         }
     });

@@ -15,16 +15,16 @@
 namespace qs::quant {
 namespace {
 
-constexpr std::array<std::pair<GridId, const char*>, 7> kGrids{{{GridId::SymFullrangeMid, "sym-fullrange-mid"},
-    {GridId::SymRestricted, "sym-restricted"}, {GridId::SymNegAnchored, "sym-neg-anchored"}, {GridId::SymShifted, "sym-shifted"},
-    {GridId::Asym0, "asym-0"}, {GridId::AsymFree, "asym-free"}, {GridId::AsymRealZero, "asym-realzero"}}};
+constexpr std::array<std::pair<GridId, const char*>, 7> kGrids{
+    {{GridId::SymFullrangeMid, "sym-fullrange-mid"}, {GridId::SymRestricted, "sym-restricted"},
+        {GridId::SymNegAnchored, "sym-neg-anchored"}, {GridId::SymShifted, "sym-shifted"}, {GridId::Asym0, "asym-0"},
+        {GridId::AsymFree, "asym-free"}, {GridId::AsymRealZero, "asym-realzero"}}};
 constexpr std::array<std::pair<RangeMethod, const char*>, 3> kRanges{
     {{RangeMethod::MinMax, "minmax"}, {RangeMethod::Mse, "mse"}, {RangeMethod::Percentile, "percentile"}}};
 constexpr std::array<std::pair<ScaleType, const char*>, 3> kScaleTypes{
     {{ScaleType::Float32, "float32"}, {ScaleType::Float16, "float16"}, {ScaleType::BFloat16, "bfloat16"}}};
 
-template <class Table, class Id>
-const char* nameIn(const Table& table, Id id)
+template <class Table, class Id> const char* nameIn(const Table& table, Id id)
 {
     for (const auto& [key, name] : table)
         if (key == id)
@@ -108,8 +108,7 @@ float roundScale(float scale, ScaleType type)
     float stored = std::min(scale, kMaxFloat);
     float smallestNormal = std::numeric_limits<float>::min();
     switch (type) {
-    case ScaleType::Float32:
-        break;
+    case ScaleType::Float32: break;
     case ScaleType::Float16:
         stored = roundToHalf(stored);
         smallestNormal = 0x1p-14F;
@@ -142,18 +141,13 @@ ScaleZero UniformGrid::fromRange(float lo, float hi) const
     const float extreme = std::max(std::fabs(lo), std::fabs(hi));
     const auto rounded = [this](float scale) { return roundScale(scale, m_options.scaleType); };
     switch (m_options.grid) {
-    case GridId::SymFullrangeMid:
-        return {rounded(extreme / (steps / 2.0F)), half};
-    case GridId::SymRestricted:
-        return {rounded(extreme / (half - 1.0F)), 0.0F};
-    case GridId::SymNegAnchored:
-        return {rounded(extreme / half), 0.0F};
-    case GridId::SymShifted:
-        return {rounded(extreme / (half - 1.0F)), half - 1.0F};
+    case GridId::SymFullrangeMid: return {rounded(extreme / (steps / 2.0F)), half};
+    case GridId::SymRestricted: return {rounded(extreme / (half - 1.0F)), 0.0F};
+    case GridId::SymNegAnchored: return {rounded(extreme / half), 0.0F};
+    case GridId::SymShifted: return {rounded(extreme / (half - 1.0F)), half - 1.0F};
     case GridId::Asym0:
     case GridId::AsymFree:
-    case GridId::AsymRealZero:
-        break;
+    case GridId::AsymRealZero: break;
     }
     if (m_options.grid == GridId::Asym0 || lo == hi) {
         lo = std::min(lo, 0.0F);
@@ -172,8 +166,8 @@ double UniformGrid::shrinkLoss(std::span<const float> values, ScaleZero sz, std:
     kernels::rangeOf(values.data(), values.size(), &lo, &hi);
     const float extreme = std::max(std::fabs(lo), std::fabs(hi));
     const float inverse = extreme > 0x1p-120F ? 1.0F / extreme : 0.0F;
-    return kernels::powerLoss(values.data(), weights.empty() ? nullptr : weights.data(), values.size(), codeParams(*this, sz), inverse,
-        static_cast<float>(m_options.mseNorm));
+    return kernels::powerLoss(values.data(), weights.empty() ? nullptr : weights.data(), values.size(), codeParams(*this, sz),
+        inverse, static_cast<float>(m_options.mseNorm));
 }
 
 Expected<ScaleZero> UniformGrid::fit(std::span<const float> values, std::span<const float> weights) const
@@ -192,7 +186,8 @@ Expected<ScaleZero> UniformGrid::fit(std::span<const float> values, std::span<co
 
     if (m_options.range == RangeMethod::Percentile) {
         if (!(m_options.percentile > 0.0 && m_options.percentile <= 1.0))
-            return fail(Errc::InvalidArgument, fmt::format("percentile {}", m_options.percentile), "percentile", "choose a share in (0, 1]");
+            return fail(Errc::InvalidArgument, fmt::format("percentile {}", m_options.percentile), "percentile",
+                "choose a share in (0, 1]");
         std::vector<float> sorted(values.begin(), values.end());
         if (isSymmetric(m_options.grid)) {
             for (float& value : sorted)
@@ -227,7 +222,8 @@ Expected<ScaleZero> UniformGrid::fit(std::span<const float> values, std::span<co
 int UniformGrid::encode(float value, ScaleZero sz) const
 {
     const float steps = value / sz.scale;
-    const float code = m_options.grid == GridId::AsymRealZero ? std::nearbyint(steps + sz.zero) : std::nearbyint(steps) + sz.zero;
+    const float code
+        = m_options.grid == GridId::AsymRealZero ? std::nearbyint(steps + sz.zero) : std::nearbyint(steps) + sz.zero;
     const auto lo = static_cast<float>(lowestCode());
     const auto hi = static_cast<float>(highestCode());
     return static_cast<int>(code > lo ? std::min(code, hi) : lo);

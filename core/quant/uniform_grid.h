@@ -27,8 +27,8 @@ enum class ScaleType { Float32, Float16, BFloat16 };
 const char* scaleTypeName(ScaleType type);
 std::optional<ScaleType> scaleTypeFromName(std::string_view name);
 int scaleTypeBits(ScaleType type);
-/// A scale as it will be stored: rounded to its type; 0 becomes the smallest normal of the type, so that it is never divided by zero, and
-/// what overflows becomes the largest finite value.
+/// A scale as it will be stored: rounded to its type; 0 becomes the smallest normal of the type, so that it is never divided
+/// by zero, and what overflows becomes the largest finite value.
 float roundScale(float scale, ScaleType type);
 
 struct UniformGridOptions {
@@ -59,17 +59,20 @@ struct ScaleZero {
 /// | sym-shifted       | max|w| / (2^(b-1) - 1)     | 0 .. 2^b - 1       | 2^(b-1) - 1              |
 /// | asym-0            | (max+ - min-) / (2^b - 1)  | 0 .. 2^b - 1       | rne(-min / s), range holds 0 |
 /// | asym-free         | (max - min) / (2^b - 1)    | 0 .. 2^b - 1       | clamp(rne(-min / s), 0, 2^b - 1) |
-/// | asym-realzero     | (max - min) / (2^b - 1)    | 0 .. 2^b - 1       | -min / s, kept real (float16); code = clamp(rne(w/s + z)) |
+/// | asym-realzero     | (max - min) / (2^b - 1)    | 0 .. 2^b - 1       | -min / s real, float16; code = clamp(rne(w/s + z)) |
 ///
-/// The scale is rounded to its storage type before any code is computed. A constant-zero group gets a finite scale and decodes to 0.
-/// Where the range of asym-free or asym-realzero is a single value, it is widened to hold 0: the constant then is a level of the grid.
-/// All arithmetic is float32: one true division w / s (never a product with 1 / s), one rounding of it, one product to decode. The
-/// vectorised paths give the same bits as encode() and decode() on every instruction set.
-/// MSE range search: fractions p = 1 - i / steps of the range, smallest sum |w - w_hat|^norm (times the weight), the first on ties;
-/// p = 1 is a candidate, so that the loss is never above minmax. Percentile: quantiles with linear interpolation, of |w| on symmetric
-/// grids, else of both tails equally.
+/// The scale is rounded to its storage type before any code is computed. A constant-zero group gets a finite scale and decodes
+/// to 0.
+/// Where the range of asym-free or asym-realzero is a single value, it is widened to hold 0: the constant then is a level of
+/// the grid.
+/// All arithmetic is float32: one true division w / s (never a product with 1 / s), one rounding of it, one product to decode.
+/// The vectorised paths give the same bits as encode() and decode() on every instruction set.
+/// MSE range search: fractions p = 1 - i / steps of the range, smallest sum |w - w_hat|^norm (times the weight), the first on
+/// ties; p = 1 is a candidate, so that the loss is never above minmax. Percentile: quantiles with linear interpolation, of |w|
+/// on symmetric grids, else of both tails equally.
 /// Symmetric ranges are always mirrored (public GPTQ code leaves an all-positive row unmirrored and clips it).
-/// Errors   NotFinite for NaN or Inf; InvalidArgument for bits outside 2..8.   Threads   pure.   Source   Jacob et al. 2018, arXiv:1712.05877; public code of the named engines.
+/// Errors   NotFinite for NaN or Inf; InvalidArgument for bits outside 2..8.   Threads   pure.   Source   Jacob et al. 2018,
+/// arXiv:1712.05877; public code of the named engines.
 class UniformGrid {
 public:
     explicit UniformGrid(UniformGridOptions options)
@@ -93,7 +96,8 @@ public:
     void encode(std::span<const float> values, ScaleZero sz, std::span<std::int16_t> codes) const;
     /// Projects many values of one group; NaN and Inf stay what they are. `target` may be `values`.
     void project(std::span<const float> values, ScaleZero sz, std::span<float> target) const;
-    /// One value per (scale, zero) pair: a column of a matrix whose rows have their own parameters. All spans have the same size.
+    /// One value per (scale, zero) pair: a column of a matrix whose rows have their own parameters. All spans have the same
+    /// size.
     void encodeColumn(std::span<const float> values, std::span<const float> scale, std::span<const float> zero,
         std::span<std::int16_t> codes, std::span<float> projected) const;
 
@@ -130,12 +134,15 @@ struct BitsCount {
     double total() const { return codes + scales + zeros + indices + other; }
     double perWeight() const { return weights ? total() / static_cast<double>(weights) : 0.0; }
 };
-/// Bits of a QuantizedTensor: b per code, scale type per group, b (or 16 on asym-realzero) per zero unless symmetric, 32 per column of groupOf.
+/// Bits of a QuantizedTensor: b per code, scale type per group, b (or 16 on asym-realzero) per zero unless symmetric, 32 per
+/// column of groupOf.
 BitsCount countBits(const QuantizedTensor& tensor);
 
-/// Scales and zeros of every row and group; codes are left at 0. columnWeights: one per column, for the MSE range search, or empty.
+/// Scales and zeros of every row and group; codes are left at 0. columnWeights: one per column, for the MSE range search, or
+/// empty.
 /// Errors: those of resolveGroup and fit (with row and column of the first bad value); Mismatch for a wrong number of weights.
-Expected<QuantizedTensor> fitGrid(MatrixView W, Index group, const UniformGridOptions& options, std::span<const float> columnWeights = {});
+Expected<QuantizedTensor> fitGrid(
+    MatrixView W, Index group, const UniformGridOptions& options, std::span<const float> columnWeights = {});
 /// Codes of W (finite) on the scales and zeros that `tensor` already has; groupOf is followed.
 void encodeNearest(MatrixView W, QuantizedTensor& tensor);
 /// Round to nearest of a whole matrix: fitGrid, then encodeNearest.
@@ -155,9 +162,9 @@ struct ActivationGridOptions {
     double clip = 1.0; ///< Factor on the range.
     float lo = 0, hi = 0; ///< Static range.
 };
-/// Fake-quantizes x (tokens, channels) in place. Scales are kept in float32 (they exist only at run time). NaN and Inf stay what they are
-/// and do not count for a dynamic range. Static ranges are for the whole tensor, whatever the granularity. Token-group: the last group
-/// of a token may be short; group < 1 means the whole token.
+/// Fake-quantizes x (tokens, channels) in place. Scales are kept in float32 (they exist only at run time). NaN and Inf stay
+/// what they are and do not count for a dynamic range. Static ranges are for the whole tensor, whatever the granularity.
+/// Token-group: the last group of a token may be short; group < 1 means the whole token.
 /// Threads   several are used; the same bits for any number.
 void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options);
 

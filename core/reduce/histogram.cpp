@@ -109,7 +109,8 @@ Histogram histogram(MatrixView values, Index bins, std::optional<std::pair<doubl
                 else if (v > result.hi)
                     ++part.above;
                 else
-                    ++part.counts[static_cast<std::size_t>(std::min<Index>(bins - 1, static_cast<Index>((v - result.lo) * perUnit)))];
+                    ++part.counts[static_cast<std::size_t>(
+                        std::min<Index>(bins - 1, static_cast<Index>((v - result.lo) * perUnit)))];
             }
     });
     double m2 = 0, m4 = 0;

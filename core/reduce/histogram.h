@@ -11,8 +11,8 @@
 
 namespace qs::reduce {
 
-/// Counts of values in equal bins over [lo, hi]. Nothing is skipped: every value is in exactly one of counts, below, above, nan,
-/// positiveInf, negativeInf. A bin holds [lo + i w, lo + (i + 1) w), the last one its upper edge too.
+/// Counts of values in equal bins over [lo, hi]. Nothing is skipped: every value is in exactly one of counts, below, above,
+/// nan, positiveInf, negativeInf. A bin holds [lo + i w, lo + (i + 1) w), the last one its upper edge too.
 struct Histogram {
     double lo = 0, hi = 0;
     std::vector<std::uint64_t> counts;
@@ -28,7 +28,8 @@ struct Histogram {
     double binCentre(Index bin) const { return lo + (static_cast<double>(bin) + 0.5) * binWidth(); }
 };
 
-/// Histogram with `bins` >= 1 bins over `range`, or over the finite extrema. Equal extrema are widened by half a unit on both sides.
+/// Histogram with `bins` >= 1 bins over `range`, or over the finite extrema. Equal extrema are widened by half a unit on both
+/// sides.
 /// Threads   pure; same result for any thread count.
 Histogram histogram(MatrixView values, Index bins, std::optional<std::pair<double, double>> range = {});
 Histogram histogram(std::span<const float> values, Index bins, std::optional<std::pair<double, double>> range = {});

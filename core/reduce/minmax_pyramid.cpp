@@ -105,7 +105,9 @@ Decimated MinMaxPyramid::decimate(Index first, Index last, Index pixels) const
     if (first >= last || pixels < 1)
         return result;
     const Index count = last - first;
-    const auto at = [this](Index i) { return PlotPoint{static_cast<double>(i), static_cast<double>(m_samples[static_cast<std::size_t>(i)])}; };
+    const auto at = [this](Index i) {
+        return PlotPoint{static_cast<double>(i), static_cast<double>(m_samples[static_cast<std::size_t>(i)])};
+    };
     const Index columns = std::min(count, pixels);
     for (Index column = 0; column < columns; ++column) {
         const Index begin = first + count * column / columns;

@@ -17,14 +17,16 @@ struct PlotPoint {
 /// What a line chart draws of a long series.
 struct Decimated {
     std::vector<PlotPoint> points; ///< Ascending in x; per pixel column at most first, minimum, maximum and last finite sample.
-    std::vector<Index> nonFinite; ///< x of the first NaN or Inf of each pixel column that has one: drawn as marks, never skipped.
+    std::vector<Index>
+        nonFinite; ///< x of the first NaN or Inf of each pixel column that has one: drawn as marks, never skipped.
     Index nonFiniteCount = 0; ///< All of them.
 };
 
 /// Extrema of a series at dyadic resolutions, so that any zoom costs O(pixels log n).
 ///
 /// A line through the first, minimum, maximum and last sample of every pixel column covers the same pixels as the full line.
-/// Threads  immutable after construction.   Source   Jugel et al. 2014, "M4: a visualization-oriented time series data aggregation".
+/// Threads  immutable after construction.   Source   Jugel et al. 2014, "M4: a visualization-oriented time series data
+/// aggregation".
 class MinMaxPyramid {
 public:
     MinMaxPyramid() = default;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/reduce/tile_source.h"
 
-
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -27,7 +26,10 @@ public:
     }
 
 protected:
-    Expected<MatrixView> band(Index row, Index count, RowMatrix&) const override { return m_matrix->view().rowRange(row, count); }
+    Expected<MatrixView> band(Index row, Index count, RowMatrix&) const override
+    {
+        return m_matrix->view().rowRange(row, count);
+    }
 
 private:
     std::shared_ptr<const RowMatrix> m_matrix;
@@ -97,15 +99,9 @@ Tile finish(const Accumulator& acc, Index width, Index height, Reduction reducti
         float value = std::numeric_limits<float>::quiet_NaN();
         if (acc.finite[i] > 0) {
             switch (reduction) {
-            case Reduction::AbsMax:
-                value = std::fabs(acc.extreme[i]);
-                break;
-            case Reduction::Mean:
-                value = static_cast<float>(acc.sum[i] / static_cast<double>(acc.finite[i]));
-                break;
-            case Reduction::SignedExtreme:
-                value = acc.extreme[i];
-                break;
+            case Reduction::AbsMax: value = std::fabs(acc.extreme[i]); break;
+            case Reduction::Mean: value = static_cast<float>(acc.sum[i] / static_cast<double>(acc.finite[i])); break;
+            case Reduction::SignedExtreme: value = acc.extreme[i]; break;
             }
             tile.min = any ? std::min(tile.min, value) : value;
             tile.max = any ? std::max(tile.max, value) : value;
@@ -123,12 +119,9 @@ Tile finish(const Accumulator& acc, Index width, Index height, Reduction reducti
 const char* reductionName(Reduction reduction)
 {
     switch (reduction) {
-    case Reduction::AbsMax:
-        return "max |x|";
-    case Reduction::Mean:
-        return "mean";
-    case Reduction::SignedExtreme:
-        return "signed extreme";
+    case Reduction::AbsMax: return "max |x|";
+    case Reduction::Mean: return "mean";
+    case Reduction::SignedExtreme: return "signed extreme";
     }
     return "?";
 }
@@ -153,7 +146,8 @@ Index TileSource::tilesDown(int level) const
 
 Expected<Tile> TileSource::tile(TileId id, Reduction reduction, const JobContext& job) const
 {
-    if (id.level < 0 || id.level >= levels() || id.x < 0 || id.y < 0 || id.x >= tilesAcross(id.level) || id.y >= tilesDown(id.level))
+    if (id.level < 0 || id.level >= levels() || id.x < 0 || id.y < 0 || id.x >= tilesAcross(id.level)
+        || id.y >= tilesDown(id.level))
         return fail(Errc::InvalidArgument,
             fmt::format("tile ({}, {}) of level {} is outside a {} x {} matrix", id.x, id.y, id.level, m_rows, m_cols));
     const Index cell = Index{1} << id.level;
@@ -169,7 +163,8 @@ Expected<Tile> TileSource::tile(TileId id, Reduction reduction, const JobContext
         QS_TRY(view, band(row, count, scratch));
         for (Index r = 0; r < count; ++r) {
             const Index cellRow = (row + r - firstRow) >> id.level;
-            const auto values = view.row(r).subspan(static_cast<std::size_t>(firstCol), static_cast<std::size_t>(lastCol - firstCol));
+            const auto values
+                = view.row(r).subspan(static_cast<std::size_t>(firstCol), static_cast<std::size_t>(lastCol - firstCol));
             const auto base = static_cast<std::size_t>(cellRow * width);
             for (std::size_t c = 0; c < values.size(); ++c)
                 acc.add(base + (c >> id.level), values[c]);
@@ -184,27 +179,28 @@ std::shared_ptr<const TileSource> matrixTiles(std::shared_ptr<const RowMatrix> m
     return std::make_shared<MatrixTiles>(std::move(matrix));
 }
 
-Expected<std::shared_ptr<const TileSource>> differenceTiles(std::shared_ptr<const RowMatrix> W, std::shared_ptr<const RowMatrix> What)
+Expected<std::shared_ptr<const TileSource>> differenceTiles(
+    std::shared_ptr<const RowMatrix> W, std::shared_ptr<const RowMatrix> What)
 {
     if (W->rows() != What->rows() || W->cols() != What->cols())
         return fail(
             Errc::Mismatch, fmt::format("shapes {} x {} and {} x {} differ", W->rows(), W->cols(), What->rows(), What->cols()));
     const Index rows = W->rows(), cols = W->cols();
-    return readerTiles(rows, cols, [W = std::move(W), What = std::move(What)](Index row, MutMatrixView target) -> Expected<void> {
-        for (Index r = 0; r < target.rows(); ++r)
-            for (Index c = 0; c < target.cols(); ++c)
-                target(r, c) = (*W)(row + r, c) - (*What)(row + r, c);
-        return {};
-    });
+    return readerTiles(
+        rows, cols, [W = std::move(W), What = std::move(What)](Index row, MutMatrixView target) -> Expected<void> {
+            for (Index r = 0; r < target.rows(); ++r)
+                for (Index c = 0; c < target.cols(); ++c)
+                    target(r, c) = (*W)(row + r, c) - (*What)(row + r, c);
+            return {};
+        });
 }
 
 std::shared_ptr<const TileSource> checkpointTiles(std::shared_ptr<const io::Checkpoint> checkpoint, io::TensorInfo tensor)
 {
     const Index rows = tensor.rows(), cols = tensor.cols();
-    return readerTiles(
-        rows, cols, [checkpoint = std::move(checkpoint), tensor = std::move(tensor)](Index row, MutMatrixView target) -> Expected<void> {
-            return checkpoint->readRows(tensor, row, target);
-        });
+    return readerTiles(rows, cols,
+        [checkpoint = std::move(checkpoint), tensor = std::move(tensor)](
+            Index row, MutMatrixView target) -> Expected<void> { return checkpoint->readRows(tensor, row, target); });
 }
 
 std::shared_ptr<const TileSource> readerTiles(Index rows, Index cols, RowReader reader)

@@ -39,7 +39,10 @@ struct Tile {
     float min = 0, max = 0; ///< Of the finite cell values; 0 when there is none.
 
     float value(Index cx, Index cy) const { return values[static_cast<std::size_t>(cy * width + cx)]; }
-    std::uint32_t bad(Index cx, Index cy) const { return nonFinite.empty() ? 0 : nonFinite[static_cast<std::size_t>(cy * width + cx)]; }
+    std::uint32_t bad(Index cx, Index cy) const
+    {
+        return nonFinite.empty() ? 0 : nonFinite[static_cast<std::size_t>(cy * width + cx)];
+    }
 };
 
 /// Zoomable numbers of a matrix. Nothing is computed before a tile is asked for.
@@ -73,7 +76,8 @@ private:
 /// Over a matrix in memory.
 std::shared_ptr<const TileSource> matrixTiles(std::shared_ptr<const RowMatrix> matrix);
 /// Over W - What of two matrices of the same shape. Error Mismatch.
-Expected<std::shared_ptr<const TileSource>> differenceTiles(std::shared_ptr<const RowMatrix> W, std::shared_ptr<const RowMatrix> What);
+Expected<std::shared_ptr<const TileSource>> differenceTiles(
+    std::shared_ptr<const RowMatrix> W, std::shared_ptr<const RowMatrix> What);
 /// Over a tensor of a checkpoint, decoded band by band when a tile is asked for; it is never held as a whole.
 /// The tensor is copied; the checkpoint is kept alive.
 std::shared_ptr<const TileSource> checkpointTiles(std::shared_ptr<const io::Checkpoint> checkpoint, io::TensorInfo tensor);

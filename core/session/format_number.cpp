@@ -8,6 +8,17 @@
 
 namespace qs::session {
 
+namespace {
+
+/// Thousands are grouped with commas whatever the user's locale: numbers here are copied into scripts and papers.
+const QLocale& numberLocale()
+{
+    static const QLocale locale(QLocale::English, QLocale::UnitedStates);
+    return locale;
+}
+
+} // namespace
+
 QString numberText(double value, int digits)
 {
     if (std::isnan(value))
@@ -20,7 +31,7 @@ QString numberText(double value, int digits)
     if (magnitude < -4 || magnitude >= 9)
         return QString::number(value, 'e', digits - 1);
     const int decimals = std::max(0, digits - 1 - static_cast<int>(magnitude));
-    QString text = QLocale::c().toString(value, 'f', decimals);
+    QString text = numberLocale().toString(value, 'f', decimals);
     return text;
 }
 
@@ -48,12 +59,12 @@ QString countText(double count)
         return QStringLiteral("%1 B").arg(count / 1e9, 0, 'f', 2);
     if (count >= 1e6)
         return QStringLiteral("%1 M").arg(count / 1e6, 0, 'f', 1);
-    return QLocale::c().toString(count, 'f', 0);
+    return numberLocale().toString(count, 'f', 0);
 }
 
 QString integerText(Index value)
 {
-    return QLocale::c().toString(static_cast<qlonglong>(value));
+    return numberLocale().toString(static_cast<qlonglong>(value));
 }
 
 } // namespace qs::session

@@ -49,11 +49,12 @@ struct JobInfo {
 
 /// Runs work on worker threads and delivers results on the owner's thread.
 ///
-/// Newest wins: submitting a tag stops and forgets an unfinished job of the same tag; its result is never delivered. A job that the user
-/// cancels delivers an error Cancelled. An exception in the work becomes an error Internal. Payloads cross under a std::mutex; Qt carries
-/// only the wake-up. Progress reaches the owner at most 20 times a second.
+/// Newest wins: submitting a tag stops and forgets an unfinished job of the same tag; its result is never delivered. A job that
+/// the user cancels delivers an error Cancelled. An exception in the work becomes an error Internal. Payloads cross under a
+/// std::mutex; Qt carries only the wake-up. Progress reaches the owner at most 20 times a second.
 ///
-/// Threads  all public members on the owner's thread. Members that workers touch must outlive the queue: declare them before it.
+/// Threads  all public members on the owner's thread. Members that workers touch must outlive the queue: declare them before
+/// it.
 class JobQueue : public QObject {
     Q_OBJECT
 public:
@@ -69,11 +70,13 @@ public:
 
     /// `done` runs on the owner's thread unless `receiver` died or the job was replaced.
     template <class T>
-    JobId submit(Spec spec, QObject* receiver, std::function<Expected<T>(const JobContext&)> work, std::function<void(Expected<T>)> done)
+    JobId submit(
+        Spec spec, QObject* receiver, std::function<Expected<T>(const JobContext&)> work, std::function<void(Expected<T>)> done)
     {
         auto slot = std::make_shared<std::unique_ptr<Expected<T>>>();
         auto run = [slot, work = std::move(work)](const JobContext& job) -> std::optional<Error> {
-            slot->reset(new Expected<T>(guarded<T>(work, job))); // constructed in place: GCC 12 warns falsely about a moved-from temporary
+            slot->reset(new Expected<T>(
+                guarded<T>(work, job))); // constructed in place: GCC 12 warns falsely about a moved-from temporary
             if (**slot)
                 return std::nullopt;
             return (*slot)->error();

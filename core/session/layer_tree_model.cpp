@@ -228,7 +228,8 @@ QVariant LayerTreeModel::blockData(std::size_t position, int column, int role) c
     case NameRole: return {};
     case WorstRole: return false;
     case SortRole: return column == Layer ? QVariant(block.number) : QVariant(worst(block.rows, column));
-    case Qt::ToolTipRole: return column == Error || column == Sensitivity ? QVariant(QStringLiteral("the worst layer of the block")) : QVariant();
+    case Qt::ToolTipRole:
+        return column == Error || column == Sensitivity ? QVariant(QStringLiteral("the worst layer of the block")) : QVariant();
     case Qt::DisplayRole: break;
     default: return {};
     }
@@ -254,21 +255,27 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
     if (orientation != Qt::Horizontal)
         return {};
     if (role == Qt::TextAlignmentRole) {
-        const bool number = section == Bits || section == Error || section == Sensitivity || section == Outliers || section == Size;
+        const bool number
+            = section == Bits || section == Error || section == Sensitivity || section == Outliers || section == Size;
         return QVariant::fromValue((number ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
     }
     if (role == Qt::ToolTipRole) {
         switch (section) {
-        case Bits: return QStringLiteral("Effective bits per weight, scales and zeros included; of the assigned pipeline, else as stored");
+        case Bits:
+            return QStringLiteral(
+                "Effective bits per weight, scales and zeros included; of the assigned pipeline, else as stored");
         case Error:
             switch (m_errorKind) {
             case ErrorKind::RtnWeight: return QStringLiteral("sum dW² / sum W² of round to nearest, 4 bits; needs no data");
-            case ErrorKind::RtnOutput: return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of round to nearest, 4 bits; C of the holdout");
+            case ErrorKind::RtnOutput:
+                return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of round to nearest, 4 bits; C of the holdout");
             case ErrorKind::AssignedWeight: return QStringLiteral("sum dW² / sum W² of the assigned pipeline");
-            case ErrorKind::AssignedOutput: return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of the assigned pipeline; C of the holdout");
+            case ErrorKind::AssignedOutput:
+                return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of the assigned pipeline; C of the holdout");
             }
             return {};
-        case Sensitivity: return QStringLiteral("Output error of rtn(bits=4, group=auto, grid=asym-0). It screens; it does not rank impact");
+        case Sensitivity:
+            return QStringLiteral("Output error of rtn(bits=4, group=auto, grid=asym-0). It screens; it does not rank impact");
         case Outliers: return QStringLiteral("Input channels with max |x| ≥ 6 (LLM.int8 criterion)");
         default: return {};
         }
@@ -306,7 +313,8 @@ LayerFilterModel::LayerFilterModel(QObject* parent)
 QString LayerFilterModel::setFilterText(const QString& text)
 {
     static const QRegularExpression range(QStringLiteral("^(\\d+)(?:-(\\d+))?$"));
-    static const QRegularExpression type(QStringLiteral("^(f16|f32|f64|bf16|i?q\\d\\w*|f8\\w*|mxfp4|packed)$"), QRegularExpression::CaseInsensitiveOption);
+    static const QRegularExpression type(
+        QStringLiteral("^(f16|f32|f64|bf16|i?q\\d\\w*|f8\\w*|mxfp4|packed)$"), QRegularExpression::CaseInsensitiveOption);
     std::vector<std::pair<int, int>> ranges;
     QStringList types;
     QList<QRegularExpression> patterns;
@@ -332,19 +340,29 @@ QString LayerFilterModel::setFilterText(const QString& text)
     return {};
 }
 
+QVariant LayerFilterModel::headerData(int section, Qt::Orientation orientation, int role) const
+{
+    const QVariant title = QSortFilterProxyModel::headerData(section, orientation, role);
+    if (orientation != Qt::Horizontal || role != Qt::DisplayRole || section != sortColumn())
+        return title;
+    return title.toString() + (sortOrder() == Qt::DescendingOrder ? QStringLiteral(" ▾") : QStringLiteral(" ▴"));
+}
+
 bool LayerFilterModel::filterAcceptsRow(int row, const QModelIndex& parent) const
 {
     const QModelIndex index = sourceModel()->index(row, 0, parent);
     if (index.data(LayerTreeModel::LayerRole).toInt() < 0)
         return m_ranges.empty() && m_types.isEmpty() && m_patterns.isEmpty(); // else a block shows when one of its layers does
     const int block = index.data(LayerTreeModel::BlockRole).toInt();
-    if (!m_ranges.empty()
-        && std::none_of(m_ranges.begin(), m_ranges.end(), [block](const auto& r) { return block >= r.first && block <= r.second; }))
+    if (!m_ranges.empty() && std::none_of(m_ranges.begin(), m_ranges.end(), [block](const auto& r) {
+            return block >= r.first && block <= r.second;
+        }))
         return false;
     if (!m_types.isEmpty() && !m_types.contains(index.siblingAtColumn(LayerTreeModel::Type).data().toString().toUpper()))
         return false;
     const QString name = index.data(LayerTreeModel::NameRole).toString();
-    return std::all_of(m_patterns.begin(), m_patterns.end(), [&](const QRegularExpression& p) { return p.match(name).hasMatch(); });
+    return std::all_of(
+        m_patterns.begin(), m_patterns.end(), [&](const QRegularExpression& p) { return p.match(name).hasMatch(); });
 }
 
 bool LayerFilterModel::lessThan(const QModelIndex& left, const QModelIndex& right) const

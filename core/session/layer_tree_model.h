@@ -73,10 +73,12 @@ private:
     std::vector<std::pair<int, int>> m_place; ///< Of each row: block position and place in it.
     Mode m_mode = Mode::Flat;
     ErrorKind m_errorKind = ErrorKind::RtnWeight;
-    double m_worstLimit = std::numeric_limits<double>::infinity(); ///< Errors above are drawn as trouble: five times the median.
+    double m_worstLimit
+        = std::numeric_limits<double>::infinity(); ///< Errors above are drawn as trouble: five times the median.
 };
 
-/// Filters by words that must all hold: a block number or range ("3", "0-5"), a storage type ("bf16"), or a regular expression on the name.
+/// Filters by words that must all hold: a block number or range ("3", "0-5"), a storage type ("bf16"), or a regular expression
+/// on the name.
 class LayerFilterModel : public QSortFilterProxyModel {
     Q_OBJECT
 public:
@@ -84,6 +86,8 @@ public:
     /// Returns an empty text, or why the filter cannot be read (the old filter stays).
     QString setFilterText(const QString& text);
     QString filterText() const { return m_text; }
+    /// The sorted column carries an arrow in its title.
+    QVariant headerData(int section, Qt::Orientation orientation, int role = Qt::DisplayRole) const override;
 
 protected:
     bool filterAcceptsRow(int row, const QModelIndex& parent) const override;

@@ -14,7 +14,8 @@ QString csvField(const QString& text)
     return u'"' + quoted + u'"';
 }
 
-void MetricTableModel::set(std::vector<MetricColumn> columns, std::vector<std::vector<QVariant>> rows, std::vector<QVariant> keys)
+void MetricTableModel::set(
+    std::vector<MetricColumn> columns, std::vector<std::vector<QVariant>> rows, std::vector<QVariant> keys)
 {
     beginResetModel();
     m_columns = std::move(columns);
@@ -46,7 +47,8 @@ QVariant MetricTableModel::data(const QModelIndex& index, int role) const
     case SortRole: return value;
     case KeyRole: return m_keys[static_cast<std::size_t>(index.row())];
     case Qt::TextAlignmentRole:
-        return QVariant::fromValue((column.kind == MetricColumn::Kind::Text ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
+        return QVariant::fromValue(
+            (column.kind == MetricColumn::Kind::Text ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
     case Qt::ToolTipRole:
         if (column.kind == MetricColumn::Kind::Text)
             return value.toString();
@@ -74,7 +76,8 @@ QVariant MetricTableModel::headerData(int section, Qt::Orientation orientation, 
     case Qt::DisplayRole: return column.title;
     case Qt::ToolTipRole: return column.toolTip;
     case Qt::TextAlignmentRole:
-        return QVariant::fromValue((column.kind == MetricColumn::Kind::Text ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
+        return QVariant::fromValue(
+            (column.kind == MetricColumn::Kind::Text ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
     default: return {};
     }
 }
@@ -88,7 +91,9 @@ QString MetricTableModel::toCsv() const
     for (const auto& row : m_rows) {
         for (std::size_t c = 0; c < row.size(); ++c) {
             const bool text = m_columns[c].kind == MetricColumn::Kind::Text;
-            const QString cell = !row[c].isValid() ? QString() : text ? row[c].toString() : QString::number(row[c].toDouble(), 'g', 17);
+            const QString cell = !row[c].isValid() ? QString()
+                : text                             ? row[c].toString()
+                                                   : QString::number(row[c].toDouble(), 'g', 17);
             csv += (c ? QStringLiteral(",") : QString()) + csvField(cell);
         }
         csv += u'\n';

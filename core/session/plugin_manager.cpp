@@ -28,7 +28,8 @@ QStringList PluginManager::defaultFolders()
         folders << prefix.filePath(lib + QStringLiteral("/quantscope/plugins"));
         // Debian's multiarch folder.
         const QDir inner(prefix.filePath(lib));
-        const QStringList archs = inner.entryList({QStringLiteral("*-linux-gnu*")}, QDir::Dirs | QDir::NoDotAndDotDot, QDir::Name);
+        const QStringList archs
+            = inner.entryList({QStringLiteral("*-linux-gnu*")}, QDir::Dirs | QDir::NoDotAndDotDot, QDir::Name);
         for (const QString& arch : archs)
             folders << inner.filePath(arch + QStringLiteral("/quantscope/plugins"));
     }

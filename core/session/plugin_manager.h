@@ -30,8 +30,8 @@ struct PluginRecord {
 /// Finds plugins, reads their JSON before any code is loaded, checks the interface version and fills the registries.
 ///
 /// Folders, first found wins for an id: QS_PLUGIN_PATH (a list), `<program's folder>/../plugins`,
-/// `<program's folder>/../lib*/quantscope/plugins`. Each family is a folder `<family>/<family>.so` with `methods/*.json` beside it.
-/// A plugin that fails is listed with the reason and skipped; nothing else is affected.
+/// `<program's folder>/../lib*/quantscope/plugins`. Each family is a folder `<family>/<family>.so` with `methods/*.json` beside
+/// it. A plugin that fails is listed with the reason and skipped; nothing else is affected.
 class PluginManager {
 public:
     PluginManager();

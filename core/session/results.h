@@ -20,8 +20,7 @@
 namespace qs::session {
 
 /// A value that a job is making. Views draw every state.
-template <class T>
-struct Loadable {
+template <class T> struct Loadable {
     enum class State { Empty, Loading, Ready, Failed, Cancelled };
     State state = State::Empty;
     std::shared_ptr<const T> value; ///< May hold the previous value while Loading.
@@ -67,6 +66,7 @@ struct LayerView {
     std::shared_ptr<const MatrixD> C; ///< Second moment of the evaluation part; null without a Gram.
     bool holdout = false;
     analysis::LayerAnalysis analysis;
+    reduce::Histogram weights; ///< Of W.
     std::vector<double> weightColumnMax; ///< max_r |W_rj| per input channel.
     std::shared_ptr<const RowMatrix> rawTokens; ///< (tokens, in); null when the dump has none.
 };

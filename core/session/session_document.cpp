@@ -90,7 +90,8 @@ Expected<SessionState> SessionDocument::read(const fs::path& file, const recipe:
     if (!json.contains("schema") || !json.at("schema").is_number_integer())
         return fail(Errc::Format, "schema is missing", where);
     if (json.at("schema").get<int>() != kSchema)
-        return fail(Errc::Unsupported, "schema " + json.at("schema").dump() + " is not known to this version", where, "update Quantscope");
+        return fail(Errc::Unsupported, "schema " + json.at("schema").dump() + " is not known to this version", where,
+            "update Quantscope");
 
     SessionState state;
     const fs::path folder = fs::absolute(file).parent_path();

@@ -80,14 +80,14 @@ Expected<DistributionResult> distribution(MatrixView W, const recipe::Compressed
         if (codes)
             result.codes = std::move(*codes);
         std::tie(result.levelsRow, result.levelsGroup) = medianGroup(tensor);
-        result.levels = analysis::gridLevels(
-            tensor.grid, {tensor.scale(result.levelsRow, result.levelsGroup), tensor.zero(result.levelsRow, result.levelsGroup)});
+        result.levels = analysis::gridLevels(tensor.grid,
+            {tensor.scale(result.levelsRow, result.levelsGroup), tensor.zero(result.levelsRow, result.levelsGroup)});
     }
     return result;
 }
 
-Expected<LayerResult> toResult(const recipe::Runner& runner, model::LayerIndex layer, MatrixView W, recipe::CompressedLayer compressed,
-    const LayerView* view, Backend& backend, const JobContext& job)
+Expected<LayerResult> toResult(const recipe::Runner& runner, model::LayerIndex layer, MatrixView W,
+    recipe::CompressedLayer compressed, const LayerView* view, Backend& backend, const JobContext& job)
 {
     QS_TRY(measured, recipe::measure(runner.model(), layer, W, compressed, runner.calibration(), backend, job));
     LayerResult result;
@@ -137,7 +137,8 @@ Expected<std::shared_ptr<const stats::CalibrationDump>> openDump(
     return dump;
 }
 
-Expected<Ranking> rankLayers(const model::Model& model, const stats::CalibrationDump* dump, Backend& backend, const JobContext& job)
+Expected<Ranking> rankLayers(
+    const model::Model& model, const stats::CalibrationDump* dump, Backend& backend, const JobContext& job)
 {
     const auto& layers = model.spec().layers;
     Ranking ranking;
@@ -181,8 +182,8 @@ Expected<Ranking> rankLayers(const model::Model& model, const stats::Calibration
     return ranking;
 }
 
-Expected<LayerView> inspectLayer(
-    const model::Model& model, model::LayerIndex layer, const stats::CalibrationDump* dump, Backend& backend, const JobContext& job)
+Expected<LayerView> inspectLayer(const model::Model& model, model::LayerIndex layer, const stats::CalibrationDump* dump,
+    Backend& backend, const JobContext& job)
 {
     QS_TRY(spec, layerSpec(model, layer));
     LayerView view;
@@ -192,6 +193,7 @@ Expected<LayerView> inspectLayer(
     view.W = std::make_shared<const RowMatrix>(std::move(W));
     QS_CHECK(job.poll());
     view.weightColumnMax = columnMax(*view.W);
+    view.weights = reduce::histogram(*view.W, kHistogramBins);
     std::shared_ptr<const stats::InputStats> stats;
     if (dump && !dump->inputOf(spec->name).empty()) {
         job.progress(0.1, "reading statistics");
@@ -232,14 +234,15 @@ Expected<ModelResult> measureAssignment(
     ModelResult result;
     std::map<model::LayerIndex, quant::BitsCount> bits;
     const auto& layers = runner.model().spec().layers;
-    const auto total = std::count_if(assignment.layers.begin(), assignment.layers.end(), [](const auto& p) { return p != nullptr; });
+    const auto total
+        = std::count_if(assignment.layers.begin(), assignment.layers.end(), [](const auto& p) { return p != nullptr; });
     std::ptrdiff_t done = 0;
     for (std::size_t i = 0; i < assignment.layers.size(); ++i) {
         if (!assignment.layers[i])
             continue;
         QS_CHECK(job.poll());
-        const JobContext part
-            = job.part(static_cast<double>(done) / static_cast<double>(total), static_cast<double>(done + 1) / static_cast<double>(total));
+        const JobContext part = job.part(
+            static_cast<double>(done) / static_cast<double>(total), static_cast<double>(done + 1) / static_cast<double>(total));
         part.progress(0, fmt::format("{} / {}  {}", done + 1, total, layers[i].name));
         JobContext quiet = part;
         quiet.onProgress = nullptr;
@@ -255,7 +258,8 @@ Expected<ModelResult> measureAssignment(
     return result;
 }
 
-Expected<ModelResult> compareModel(const recipe::Runner& runner, const recipe::Pipeline& pipeline, Backend& backend, const JobContext& job)
+Expected<ModelResult> compareModel(
+    const recipe::Runner& runner, const recipe::Pipeline& pipeline, Backend& backend, const JobContext& job)
 {
     QS_TRY(assignment, recipe::assign(recipe::uniformRecipe(pipeline), runner.model().spec(), runner.registry()));
     QS_TRY(result, measureAssignment(runner, assignment, backend, job));
@@ -263,8 +267,9 @@ Expected<ModelResult> compareModel(const recipe::Runner& runner, const recipe::P
     return result;
 }
 
-Expected<Evaluation> evaluate(const std::shared_ptr<const recipe::Runner>& runner, const std::shared_ptr<const model::Model>& model,
-    const std::filesystem::path& text, const std::vector<EvalCandidate>& candidates, const model::EvalOptions& options, const JobContext& job)
+Expected<Evaluation> evaluate(const std::shared_ptr<const recipe::Runner>& runner,
+    const std::shared_ptr<const model::Model>& model, const std::filesystem::path& text,
+    const std::vector<EvalCandidate>& candidates, const model::EvalOptions& options, const JobContext& job)
 {
     QS_TRY(content, readTextFile(text));
     std::vector<std::unique_ptr<recipe::RecipeReplacements>> replacements;
@@ -301,8 +306,8 @@ Expected<Evaluation> evaluate(const std::shared_ptr<const recipe::Runner>& runne
     return evaluation;
 }
 
-Expected<Preview> preview(
-    const recipe::Runner& runner, const recipe::Pipeline& pipeline, const LayerView& view, bool full, Backend& backend, const JobContext& job)
+Expected<Preview> preview(const recipe::Runner& runner, const recipe::Pipeline& pipeline, const LayerView& view, bool full,
+    Backend& backend, const JobContext& job)
 {
     const auto start = Clock::now();
     QS_TRY(compressed, runner.compress(view.layer, pipeline, job));

@@ -4,6 +4,10 @@
 #include "core/session/format_number.h"
 #include "core/session/tasks.h"
 
+#include <QDir>
+#include <QFileInfo>
+#include <QStandardPaths>
+
 #include <algorithm>
 #include <cmath>
 
@@ -97,7 +101,8 @@ void Workbench::openModel(const std::filesystem::path& path, const std::filesyst
 {
     m_opened.setLoading();
     Q_EMIT modelChanged();
-    JobQueue::Spec spec{QStringLiteral("open/model"), tr("Open %1").arg(QString::fromStdString(path.filename().string())), Lane::View, true};
+    JobQueue::Spec spec{
+        QStringLiteral("open/model"), tr("Open %1").arg(QString::fromStdString(path.filename().string())), Lane::View, true};
     m_jobs.submit<OpenedModel>(
         spec, this, [path](const JobContext& job) { return tasks::openModel(path, job); },
         [this, path, dumpToOpen](Expected<OpenedModel> result) {
@@ -137,7 +142,8 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
         const auto severity = problem.severity == "error" ? Message::Severity::Error
             : problem.severity == "warning"               ? Message::Severity::Warning
                                                           : Message::Severity::Info;
-        m_messages.add(severity, QStringLiteral("%1: %2").arg(QString::fromStdString(problem.where), QString::fromStdString(problem.message)));
+        m_messages.add(severity,
+            QStringLiteral("%1: %2").arg(QString::fromStdString(problem.where), QString::fromStdString(problem.message)));
     }
     makeRunner();
     m_selection.set({}, this);
@@ -159,11 +165,13 @@ void Workbench::openDump(const std::filesystem::path& path)
 {
     const auto open = model();
     if (!open) {
-        m_messages.add(Message::Severity::Warning, QStringLiteral("open a model before its dump: %1").arg(QString::fromStdString(path.string())));
+        m_messages.add(Message::Severity::Warning,
+            QStringLiteral("open a model before its dump: %1").arg(QString::fromStdString(path.string())));
         return;
     }
     using Dump = std::shared_ptr<const stats::CalibrationDump>;
-    JobQueue::Spec spec{QStringLiteral("open/dump"), tr("Open dump %1").arg(QString::fromStdString(path.filename().string())), Lane::View, true};
+    JobQueue::Spec spec{QStringLiteral("open/dump"), tr("Open dump %1").arg(QString::fromStdString(path.filename().string())),
+        Lane::View, true};
     m_jobs.submit<Dump>(
         spec, this, [path, open](const JobContext& job) { return tasks::openDump(path, open, job); },
         [this, path, open](Expected<Dump> dump) {
@@ -200,12 +208,15 @@ void Workbench::setDump(std::shared_ptr<const stats::CalibrationDump> dump, cons
     inspectCurrent();
 }
 
-void Workbench::calibrate(const std::filesystem::path& text, const std::filesystem::path& target, const model::CaptureOptions& options)
+void Workbench::calibrate(
+    const std::filesystem::path& text, const std::filesystem::path& target, const model::CaptureOptions& options)
 {
     const auto open = model();
     if (!open)
         return;
-    const QString size = options.samples > 0 && options.seqLen > 0 ? QStringLiteral("%1 × %2").arg(options.samples).arg(options.seqLen) : tr("all windows");
+    const QString size = options.samples > 0 && options.seqLen > 0
+        ? QStringLiteral("%1 × %2").arg(options.samples).arg(options.seqLen)
+        : tr("all windows");
     JobQueue::Spec spec{QStringLiteral("calibrate"), tr("Calibrate, %1 tokens").arg(size), Lane::Background, true};
     m_jobs.submit<bool>(
         spec, this,
@@ -219,10 +230,37 @@ void Workbench::calibrate(const std::filesystem::path& text, const std::filesyst
         });
 }
 
+std::filesystem::path Workbench::newDumpPath(int samples, int length) const
+{
+    const QString folder = QStandardPaths::writableLocation(QStandardPaths::AppLocalDataLocation) + QStringLiteral("/dumps");
+    QDir().mkpath(folder);
+    QString name = model() ? QString::fromStdString(model()->spec().name) : QStringLiteral("model");
+    name.replace(u'/', u'_');
+    const QString base = QStringLiteral("%1/%2-%3x%4").arg(folder, name).arg(samples).arg(length);
+    QString file = base + QStringLiteral(".h5");
+    for (int i = 2; QFileInfo::exists(file); ++i)
+        file = QStringLiteral("%1-%2.h5").arg(base).arg(i);
+    return file.toStdString();
+}
+
+void Workbench::quickCalibrate(const std::filesystem::path& text)
+{
+    const auto open = model();
+    if (!open)
+        return;
+    const Index context = open->spec().context;
+    model::CaptureOptions options;
+    options.samples = kQuickSamples;
+    options.seqLen = context > 0 ? std::min<Index>(kQuickLength, context) : kQuickLength;
+    options.keepTokens = kKeptTokens;
+    calibrate(text, newDumpPath(kQuickSamples, static_cast<int>(options.seqLen)), options);
+}
+
 void Workbench::makeRunner()
 {
     const auto open = model();
-    m_runner = open ? std::make_shared<const recipe::Runner>(open, recipe::Calibration{m_dump}, registry(), backend()) : nullptr;
+    m_runner
+        = open ? std::make_shared<const recipe::Runner>(open, recipe::Calibration{m_dump}, registry(), backend()) : nullptr;
 }
 
 void Workbench::dropResults()
@@ -253,7 +291,8 @@ void Workbench::rank()
     Q_EMIT rankingChanged();
     const auto dump = m_dump;
     Backend& device = backend();
-    JobQueue::Spec spec{QStringLiteral("rank"), tr("Rank %n layer(s) by RTN error", nullptr, static_cast<int>(open->spec().layers.size())), Lane::Background, true};
+    JobQueue::Spec spec{
+        QStringLiteral("rank"), tr("Rank %1 layers by RTN error").arg(open->spec().layers.size()), Lane::Background, true};
     m_jobs.submit<Ranking>(
         spec, this, [open, dump, &device](const JobContext& job) { return tasks::rankLayers(*open, dump.get(), device, job); },
         [this, open, dump](Expected<Ranking> ranking) {
@@ -307,7 +346,8 @@ void Workbench::refreshRows()
         }
         if (result)
             row.bits = result->bits.perWeight();
-        const RankedLayer* ranked = m_ranking.value && i < m_ranking.value->layers.size() ? &m_ranking.value->layers[i] : nullptr;
+        const RankedLayer* ranked
+            = m_ranking.value && i < m_ranking.value->layers.size() ? &m_ranking.value->layers[i] : nullptr;
         if (ranked && ranked->sensitivity)
             row.sensitivity = *ranked->sensitivity;
         if (ranked && ranked->outlierChannels)
@@ -320,7 +360,9 @@ void Workbench::refreshRows()
             else
                 row.error = 0; // stays as stored
         } else if (ranked) {
-            row.error = m_dump && m_ranking.value->withDump ? ranked->sensitivity.value_or(std::numeric_limits<double>::quiet_NaN()) : ranked->rtnWeightError;
+            row.error = m_dump && m_ranking.value->withDump
+                ? ranked->sensitivity.value_or(std::numeric_limits<double>::quiet_NaN())
+                : ranked->rtnWeightError;
         }
         rows.push_back(std::move(row));
     }
@@ -356,7 +398,8 @@ void Workbench::inspectCurrent()
     const model::LayerIndex layer = m_selection.state().current;
     if (!open || !currentLayer())
         return;
-    const auto known = std::find_if(m_recentViews.begin(), m_recentViews.end(), [layer](const auto& view) { return view->layer == layer; });
+    const auto known
+        = std::find_if(m_recentViews.begin(), m_recentViews.end(), [layer](const auto& view) { return view->layer == layer; });
     if (known != m_recentViews.end()) {
         m_jobs.cancel(QStringLiteral("layer/view"));
         m_view.value = *known;
@@ -376,7 +419,9 @@ void Workbench::inspectCurrent()
     Backend& device = backend();
     JobQueue::Spec spec{QStringLiteral("layer/view"), tr("Analyse %1").arg(layerTitle()), Lane::View, true};
     m_jobs.submit<LayerView>(
-        spec, this, [open, layer, dump, &device](const JobContext& job) { return tasks::inspectLayer(*open, layer, dump.get(), device, job); },
+        spec, this,
+        [open, layer, dump, &device](
+            const JobContext& job) { return tasks::inspectLayer(*open, layer, dump.get(), device, job); },
         [this, open, dump, layer](Expected<LayerView> view) {
             if (model() != open || m_dump != dump || m_selection.state().current != layer)
                 return;

@@ -21,9 +21,8 @@ namespace qs::session {
 
 /// The services behind a window: model, dump, registries, document, selection, jobs and their results.
 ///
-/// Views ask it for work and listen to its signals; they never touch core functions that take long. Results that belong to an older model,
-/// dump or pipeline are dropped.
-/// Threads  owner's thread only; jobs get shared pointers to immutable inputs.
+/// Views ask it for work and listen to its signals; they never touch core functions that take long. Results that belong to an
+/// older model, dump or pipeline are dropped. Threads  owner's thread only; jobs get shared pointers to immutable inputs.
 class Workbench : public QObject {
     Q_OBJECT
 public:
@@ -47,7 +46,15 @@ public:
     // Inputs
     void openModel(const std::filesystem::path& path, const std::filesystem::path& dumpToOpen = {});
     void openDump(const std::filesystem::path& path);
-    void calibrate(const std::filesystem::path& text, const std::filesystem::path& target, const model::CaptureOptions& options);
+    void calibrate(
+        const std::filesystem::path& text, const std::filesystem::path& target, const model::CaptureOptions& options);
+    /// 32 windows of 512 tokens (or of the context), raw tokens kept, into the user's data folder.
+    void quickCalibrate(const std::filesystem::path& text);
+    static constexpr int kQuickSamples = 32;
+    static constexpr int kQuickLength = 512;
+    static constexpr int kKeptTokens = 256;
+    /// A free file name for a dump of the open model in the user's data folder, which is made.
+    std::filesystem::path newDumpPath(int samples, int length) const;
     void openSession(const std::filesystem::path& file);
     const Loadable<OpenedModel>& opened() const { return m_opened; }
     /// The open model; while another one is being opened, still the one before.

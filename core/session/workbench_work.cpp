@@ -95,9 +95,8 @@ void Workbench::runComparison(const recipe::Pipeline& pipeline)
         tr("%1 on %2").arg(label(pipeline), layerTitle()), Lane::View, true};
     m_jobs.submit<LayerResult>(
         spec, this,
-        [runner, layer, pipeline, view, &device](const JobContext& job) {
-            return tasks::compareLayer(*runner, layer, pipeline, view.get(), device, job);
-        },
+        [runner, layer, pipeline, view, &device](
+            const JobContext& job) { return tasks::compareLayer(*runner, layer, pipeline, view.get(), device, job); },
         [this, runner, layer, text](Expected<LayerResult> result) {
             if (m_runner != runner)
                 return;
@@ -125,8 +124,8 @@ void Workbench::compareModel()
         entry.setLoading();
         const auto runner = m_runner;
         Backend& device = backend();
-        JobQueue::Spec spec{QStringLiteral("compare-model/") + QString::fromStdString(text), tr("%1 on all layers").arg(label(pipeline)),
-            Lane::Background, true};
+        JobQueue::Spec spec{QStringLiteral("compare-model/") + QString::fromStdString(text),
+            tr("%1 on all layers").arg(label(pipeline)), Lane::Background, true};
         m_jobs.submit<ModelResult>(
             spec, this,
             [runner, pipeline, &device](const JobContext& job) { return tasks::compareModel(*runner, pipeline, device, job); },
@@ -148,11 +147,12 @@ void Workbench::evaluate(const std::filesystem::path& text, const model::EvalOpt
     for (std::size_t i = 0; i < state().pipelines.size(); ++i) {
         const recipe::Pipeline& pipeline = state().pipelines[i];
         if (const auto error = missing(pipeline)) {
-            m_messages.add(Message::Severity::Warning, tr("left out of the evaluation: %1").arg(QString::fromStdString(error->line())));
+            m_messages.add(
+                Message::Severity::Warning, tr("left out of the evaluation: %1").arg(QString::fromStdString(error->line())));
             continue;
         }
-        candidates.push_back({pipelineLetter(i).toStdString() + " " + label(pipeline).toStdString(), recipe::formatPipeline(pipeline),
-            recipe::uniformRecipe(pipeline)});
+        candidates.push_back({pipelineLetter(i).toStdString() + " " + label(pipeline).toStdString(),
+            recipe::formatPipeline(pipeline), recipe::uniformRecipe(pipeline)});
     }
     if (!state().recipe.rules.empty())
         candidates.push_back({"recipe", {}, state().recipe});
@@ -164,9 +164,8 @@ void Workbench::evaluate(const std::filesystem::path& text, const model::EvalOpt
         tr("Perplexity and KL on %1").arg(QString::fromStdString(text.filename().string())), Lane::Background, true};
     m_jobs.submit<Evaluation>(
         spec, this,
-        [runner, open, text, candidates, options](const JobContext& job) {
-            return tasks::evaluate(runner, open, text, candidates, options, job);
-        },
+        [runner, open, text, candidates, options](
+            const JobContext& job) { return tasks::evaluate(runner, open, text, candidates, options, job); },
         [this, runner](Expected<Evaluation> result) {
             if (m_runner != runner)
                 return;
@@ -189,9 +188,8 @@ void Workbench::measureAssigned()
     JobQueue::Spec spec{QStringLiteral("assigned"), tr("Measure the recipe"), Lane::Background, true};
     m_jobs.submit<ModelResult>(
         spec, this,
-        [runner, assigned = std::move(*assigned), &device](const JobContext& job) {
-            return tasks::measureAssignment(*runner, assigned, device, job);
-        },
+        [runner, assigned = std::move(*assigned), &device](
+            const JobContext& job) { return tasks::measureAssignment(*runner, assigned, device, job); },
         [this, runner](Expected<ModelResult> result) {
             if (m_runner != runner)
                 return;
@@ -225,7 +223,8 @@ void Workbench::requestPreview(const recipe::Pipeline& pipeline)
     JobQueue::Spec spec{QStringLiteral("layer/preview"), tr("Preview"), Lane::Interactive, false};
     m_jobs.submit<Preview>(
         spec, this,
-        [runner, view, pipeline, &device](const JobContext& job) { return tasks::preview(*runner, pipeline, *view, false, device, job); },
+        [runner, view, pipeline, &device](
+            const JobContext& job) { return tasks::preview(*runner, pipeline, *view, false, device, job); },
         [this, done, runner, view, pipeline, &device](Expected<Preview> quick) {
             const bool wantsFull = quick && quick->outputError && !quick->full;
             done(std::move(quick));
@@ -235,9 +234,8 @@ void Workbench::requestPreview(const recipe::Pipeline& pipeline)
             JobQueue::Spec full{QStringLiteral("layer/preview"), tr("Preview, all rows"), Lane::Interactive, false};
             m_jobs.submit<Preview>(
                 full, this,
-                [runner, view, pipeline, &device](const JobContext& job) {
-                    return tasks::preview(*runner, pipeline, *view, true, device, job);
-                },
+                [runner, view, pipeline, &device](
+                    const JobContext& job) { return tasks::preview(*runner, pipeline, *view, true, device, job); },
                 done);
         });
 }
@@ -277,7 +275,8 @@ void Workbench::exportRecipe(const std::string& format, const std::filesystem::p
     m_export.setLoading();
     Q_EMIT exportChanged();
     recipe::ExportInput input{m_runner, state().recipe, std::move(*assigned)};
-    JobQueue::Spec spec{QStringLiteral("export"), tr("Export %1").arg(QString::fromStdString(exporter->title())), Lane::Background, true};
+    JobQueue::Spec spec{
+        QStringLiteral("export"), tr("Export %1").arg(QString::fromStdString(exporter->title())), Lane::Background, true};
     m_jobs.submit<recipe::ExportReport>(
         spec, this, [exporter, input, target](const JobContext& job) { return exporter->write(input, target, job); },
         [this, target](Expected<recipe::ExportReport> result) {
@@ -350,7 +349,8 @@ void Workbench::assign(const std::vector<model::LayerIndex>& layers, const recip
         return;
     const std::vector<model::LayerIndex> targets = withPartners(layers);
     auto next = m_document.edit();
-    // Rules of one pipeline are kept together, so that the recipe stays readable after many edits: which pipeline each layer has now ...
+    // Rules of one pipeline are kept together, so that the recipe stays readable after many edits: which pipeline each layer
+    // has now ...
     std::vector<std::pair<recipe::Pipeline, std::vector<std::string>>> groups;
     auto put = [&groups](const recipe::Pipeline& wanted, const std::string& name) {
         const auto it = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == wanted; });

@@ -50,8 +50,10 @@ private:
     {
         const QString path = at(QStringLiteral("dump.h5"));
         if (!QFileInfo::exists(path)) {
-            const Run made = run({QStringLiteral("capture"), kSample, QStringLiteral("--text"), kSample + QStringLiteral("/calibration.txt"), QStringLiteral("--out"), path,
-                QStringLiteral("--samples"), QStringLiteral("10"), QStringLiteral("--seq-len"), QStringLiteral("128"), QStringLiteral("--keep-tokens"), QStringLiteral("64")});
+            const Run made = run(
+                {QStringLiteral("capture"), kSample, QStringLiteral("--text"), kSample + QStringLiteral("/calibration.txt"),
+                    QStringLiteral("--out"), path, QStringLiteral("--samples"), QStringLiteral("10"),
+                    QStringLiteral("--seq-len"), QStringLiteral("128"), QStringLiteral("--keep-tokens"), QStringLiteral("64")});
             if (made.code != 0)
                 qWarning("%s", made.err.constData());
         }
@@ -104,7 +106,8 @@ private Q_SLOTS:
 
     void analyzeKeepsItsContract()
     {
-        const Run result = run({QStringLiteral("analyze"), kSample, QStringLiteral("--dump"), dump(), QStringLiteral("--layers"), QStringLiteral("layers.2"), QStringLiteral("--json")});
+        const Run result = run({QStringLiteral("analyze"), kSample, QStringLiteral("--dump"), dump(),
+            QStringLiteral("--layers"), QStringLiteral("layers.2"), QStringLiteral("--json")});
         QCOMPARE(result.code, 0);
         const QJsonArray layers = result.json()[QStringLiteral("layers")].toArray();
         QCOMPARE(layers.size(), 7);
@@ -122,8 +125,9 @@ private Q_SLOTS:
 
     void compareGivesLayersOuterPipelinesInner()
     {
-        const Run result = run({QStringLiteral("compare"), kSample, QStringLiteral("--dump"), dump(), QStringLiteral("--pipeline"), QStringLiteral("rtn(bits=3)"),
-            QStringLiteral("--pipeline"), QStringLiteral("gptq(bits=3)"), QStringLiteral("--layers"), QStringLiteral("layers.[01].mlp.down_proj"),
+        const Run result = run({QStringLiteral("compare"), kSample, QStringLiteral("--dump"), dump(),
+            QStringLiteral("--pipeline"), QStringLiteral("rtn(bits=3)"), QStringLiteral("--pipeline"),
+            QStringLiteral("gptq(bits=3)"), QStringLiteral("--layers"), QStringLiteral("layers.[01].mlp.down_proj"),
             QStringLiteral("--save-tensors"), at(QStringLiteral("what.safetensors")), QStringLiteral("--json")});
         QVERIFY2(result.code == 0, result.err.constData());
         const QJsonArray results = result.json()[QStringLiteral("results")].toArray();
@@ -131,7 +135,12 @@ private Q_SLOTS:
         QCOMPARE(results[0].toObject()[QStringLiteral("layer")], results[1].toObject()[QStringLiteral("layer")]);
         QCOMPARE(results[1].toObject()[QStringLiteral("pipeline")].toString(), QStringLiteral("gptq(bits=3)"));
         for (int i = 0; i < 4; i += 2) {
-            const auto error = [&](int at) { return results[at].toObject()[QStringLiteral("metrics")].toObject()[QStringLiteral("output_error_fit")].toDouble(); };
+            const auto error = [&](int at) {
+                return results[at]
+                    .toObject()[QStringLiteral("metrics")]
+                    .toObject()[QStringLiteral("output_error_fit")]
+                    .toDouble();
+            };
             QVERIFY(error(i + 1) < error(i)); // GPTQ minimises what is measured here
             QVERIFY(results[i].toObject()[QStringLiteral("holdout")].toBool());
             QCOMPARE(results[i].toObject()[QStringLiteral("bits_layers")].toDouble(), 3.0 + 16.0 / 128.0);
@@ -144,10 +153,14 @@ private Q_SLOTS:
     void exportReopensWithTheSimulatedPerplexity()
     {
         const QString out = at(QStringLiteral("w4a16"));
-        const QStringList common = {QStringLiteral("--text"), kSample + QStringLiteral("/evaluation.txt"), QStringLiteral("--max-tokens"), QStringLiteral("4096"), QStringLiteral("--json")};
-        const Run simulated = run(QStringList{QStringLiteral("eval"), kSample, QStringLiteral("--dump"), dump(), QStringLiteral("--recipe"), QStringLiteral("awq(bits=4)")} + common);
+        const QStringList common = {QStringLiteral("--text"), kSample + QStringLiteral("/evaluation.txt"),
+            QStringLiteral("--max-tokens"), QStringLiteral("4096"), QStringLiteral("--json")};
+        const Run simulated = run(QStringList{QStringLiteral("eval"), kSample, QStringLiteral("--dump"), dump(),
+                                      QStringLiteral("--recipe"), QStringLiteral("awq(bits=4)")}
+            + common);
         QVERIFY2(simulated.code == 0, simulated.err.constData());
-        const Run written = run({QStringLiteral("export"), kSample, QStringLiteral("--dump"), dump(), QStringLiteral("--recipe"), QStringLiteral("awq(bits=4)"), QStringLiteral("--format"),
+        const Run written = run({QStringLiteral("export"), kSample, QStringLiteral("--dump"), dump(),
+            QStringLiteral("--recipe"), QStringLiteral("awq(bits=4)"), QStringLiteral("--format"),
             QStringLiteral("compressed-tensors"), QStringLiteral("--out"), out, QStringLiteral("--json")});
         QVERIFY2(written.code == 0, written.err.constData());
         QVERIFY(written.json()[QStringLiteral("verified")].toBool());
@@ -156,14 +169,19 @@ private Q_SLOTS:
         const double expected = simulated.json()[QStringLiteral("perplexity")].toDouble();
         const double got = reopened.json()[QStringLiteral("perplexity")].toDouble();
         QVERIFY2(std::abs(got / expected - 1.0) < 1e-4, qPrintable(QStringLiteral("%1 and %2").arg(got).arg(expected)));
-        for (const char* key : {"perplexity", "perplexity_se", "nll", "tokens", "protocol", "bits_layers", "bits_file", "bytes_file", "kl_mean", "kl_se", "kl_p99",
-                 "top1_agreement", "delta_nll", "delta_nll_se"})
+        for (const char* key : {"perplexity", "perplexity_se", "nll", "tokens", "protocol", "bits_layers", "bits_file",
+                 "bytes_file", "kl_mean", "kl_se", "kl_p99", "top1_agreement", "delta_nll", "delta_nll_se"})
             QVERIFY2(simulated.json().contains(QLatin1String(key)), key);
         const Run valid = run({QStringLiteral("validate"), out, QStringLiteral("--json")});
         QCOMPARE(valid.code, 0);
-        QCOMPARE(valid.json()[QStringLiteral("runtimes")].toObject()[QStringLiteral("vLLM")].toObject()[QStringLiteral("loads")].toString(), QStringLiteral("yes"));
+        QCOMPARE(valid.json()[QStringLiteral("runtimes")]
+                     .toObject()[QStringLiteral("vLLM")]
+                     .toObject()[QStringLiteral("loads")]
+                     .toString(),
+            QStringLiteral("yes"));
         // The same place twice: nothing is overwritten.
-        const Run again = run({QStringLiteral("export"), kSample, QStringLiteral("--recipe"), QStringLiteral("rtn"), QStringLiteral("--format"), QStringLiteral("compressed-tensors"), QStringLiteral("--out"), out});
+        const Run again = run({QStringLiteral("export"), kSample, QStringLiteral("--recipe"), QStringLiteral("rtn"),
+            QStringLiteral("--format"), QStringLiteral("compressed-tensors"), QStringLiteral("--out"), out});
         QCOMPARE(again.code, 1);
     }
 
@@ -173,19 +191,36 @@ private Q_SLOTS:
         QTest::addColumn<int>("code");
         QTest::addColumn<QString>("mentions");
         const QString text = kSample + QStringLiteral("/evaluation.txt");
-        QTest::newRow("no such model") << QStringList{QStringLiteral("inspect"), QStringLiteral("nowhere")} << 1 << QStringLiteral("nowhere");
-        QTest::newRow("a text as model") << QStringList{QStringLiteral("inspect"), text} << 1 << QStringLiteral("evaluation.txt");
-        QTest::newRow("unknown method") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("gptg")} << 1 << QStringLiteral("gptq");
-        QTest::newRow("unknown parameter") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn(bit=4)")} << 1 << QStringLiteral("bits");
-        QTest::newRow("out of range") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn(bits=99)")} << 1 << QStringLiteral("99");
-        QTest::newRow("group does not divide") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn(group=100)")} << 1 << QStringLiteral("100");
-        QTest::newRow("needs calibration") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("gptq")} << 1 << QStringLiteral("--dump");
-        QTest::newRow("no layer matches") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn"), QStringLiteral("--layers"), QStringLiteral("nope")} << 1 << QStringLiteral("nope");
-        QTest::newRow("bad pattern") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn"), QStringLiteral("--layers"), QStringLiteral("(")} << 1 << QStringLiteral("(");
-        QTest::newRow("unknown format") << QStringList{QStringLiteral("export"), kSample, QStringLiteral("--recipe"), QStringLiteral("rtn"), QStringLiteral("--format"), QStringLiteral("x"), QStringLiteral("--out"), QStringLiteral("y")} << 1 << QStringLiteral("compressed-tensors");
-        QTest::newRow("activation grid in a weight-only export")
-            << QStringList{QStringLiteral("export"), kSample, QStringLiteral("--recipe"), QStringLiteral("- | - | int | nearest | - | act"), QStringLiteral("--format"), QStringLiteral("compressed-tensors"), QStringLiteral("--out"), QStringLiteral("y")} << 1
-            << QStringLiteral("activation");
+        QTest::newRow("no such model") << QStringList{QStringLiteral("inspect"), QStringLiteral("nowhere")} << 1
+                                       << QStringLiteral("nowhere");
+        QTest::newRow("a text as model") << QStringList{QStringLiteral("inspect"), text} << 1
+                                         << QStringLiteral("evaluation.txt");
+        QTest::newRow("unknown method") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
+            QStringLiteral("gptg")} << 1 << QStringLiteral("gptq");
+        QTest::newRow("unknown parameter") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
+            QStringLiteral("rtn(bit=4)")} << 1
+                                           << QStringLiteral("bits");
+        QTest::newRow("out of range") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
+            QStringLiteral("rtn(bits=99)")}
+                                      << 1 << QStringLiteral("99");
+        QTest::newRow("group does not divide")
+            << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn(group=100)")}
+            << 1 << QStringLiteral("100");
+        QTest::newRow("needs calibration") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
+            QStringLiteral("gptq")} << 1 << QStringLiteral("--dump");
+        QTest::newRow("no layer matches") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
+            QStringLiteral("rtn"), QStringLiteral("--layers"), QStringLiteral("nope")}
+                                          << 1 << QStringLiteral("nope");
+        QTest::newRow("bad pattern") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
+            QStringLiteral("rtn"), QStringLiteral("--layers"), QStringLiteral("(")}
+                                     << 1 << QStringLiteral("(");
+        QTest::newRow("unknown format") << QStringList{QStringLiteral("export"), kSample, QStringLiteral("--recipe"),
+            QStringLiteral("rtn"), QStringLiteral("--format"), QStringLiteral("x"), QStringLiteral("--out"),
+            QStringLiteral("y")} << 1 << QStringLiteral("compressed-tensors");
+        QTest::newRow("activation grid in a weight-only export") << QStringList{QStringLiteral("export"), kSample,
+            QStringLiteral("--recipe"), QStringLiteral("- | - | int | nearest | - | act"), QStringLiteral("--format"),
+            QStringLiteral("compressed-tensors"), QStringLiteral("--out"), QStringLiteral("y")}
+                                                                 << 1 << QStringLiteral("activation");
         QTest::newRow("wrong usage") << QStringList{QStringLiteral("compare"), kSample} << 2 << QStringLiteral("--pipeline");
         QTest::newRow("unknown command") << QStringList{QStringLiteral("compres")} << 2 << QStringLiteral("");
     }
@@ -225,8 +260,9 @@ private Q_SLOTS:
     {
         QProcess process;
         process.setWorkingDirectory(m_folder.path());
-        process.start(QStringLiteral(QS_CLI), {QStringLiteral("capture"), kSample, QStringLiteral("--text"), kSample + QStringLiteral("/calibration.txt"), QStringLiteral("--out"),
-                                                  QStringLiteral("cancelled.h5"), QStringLiteral("--seq-len"), QStringLiteral("512")});
+        process.start(QStringLiteral(QS_CLI),
+            {QStringLiteral("capture"), kSample, QStringLiteral("--text"), kSample + QStringLiteral("/calibration.txt"),
+                QStringLiteral("--out"), QStringLiteral("cancelled.h5"), QStringLiteral("--seq-len"), QStringLiteral("512")});
         QVERIFY(process.waitForStarted());
         QTest::qWait(700);
         QCOMPARE(process.state(), QProcess::Running);

@@ -15,6 +15,7 @@
 #include "views/theme/theme.h"
 #include "views/widgets/table_view.h"
 
+#include <QDir>
 #include <QLineEdit>
 #include <QListWidget>
 #include <QMenu>
@@ -39,6 +40,12 @@ class TestMainWindow : public QObject {
     std::unique_ptr<MainWindow> m_window;
 
     session::Workbench& bench() { return m_window->bench(); }
+    /// For people to look at: numbers and fonts of dialogs differ too much between systems for a comparison.
+    static bool keepPicture(QWidget* widget, const QString& name)
+    {
+        const QString folder = QStringLiteral(QS_BINARY_DIR "/screenshots");
+        return QDir().mkpath(folder) && widget->grab().save(folder + u'/' + name + QStringLiteral(".png"));
+    }
     void clickLayer(const char* name)
     {
         QTreeView* tree = m_window->layersPanel()->tree();
@@ -85,7 +92,8 @@ private Q_SLOTS:
     void opensOnTheWorstLayer()
     {
         const auto& rows = bench().layers().rows();
-        const auto worst = std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.error < b.error; });
+        const auto worst
+            = std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.error < b.error; });
         QCOMPARE(bench().selection().state().current, worst->index);
     }
 
@@ -98,7 +106,8 @@ private Q_SLOTS:
         QTRY_VERIFY_WITH_TIMEOUT(m_window->idle(), kLong);
         views::HeatmapView* heatmap = m_window->channelsPanel()->heatmap();
         QTest::mouseClick(heatmap, Qt::LeftButton, {}, heatmap->positionOf(5, 17));
-        QTRY_VERIFY(bench().selection().state().channel >= 16 && bench().selection().state().channel <= 18); // a cell may cover a few channels
+        QTRY_VERIFY(bench().selection().state().channel >= 16
+            && bench().selection().state().channel <= 18); // a cell may cover a few channels
         clickTab(QStringLiteral("Hessian"));
         QVERIFY2(m_window->hessianPanel()->stateView()->message().contains(QStringLiteral("Needs activations")),
             qPrintable(m_window->hessianPanel()->stateView()->message()));
@@ -123,7 +132,8 @@ private Q_SLOTS:
         QCOMPARE(recipe::intValue(stage.parameters, "bits"), std::int64_t{3});
         QTRY_VERIFY_WITH_TIMEOUT(bench().layerResult(0).ready(), kLong);
         m_window->undoStack().undo();
-        QCOMPARE(recipe::intValue(bench().state().pipelines[0][recipe::Slot::Grid].front().parameters, "bits"), std::int64_t{4});
+        QCOMPARE(
+            recipe::intValue(bench().state().pipelines[0][recipe::Slot::Grid].front().parameters, "bits"), std::int64_t{4});
         QTRY_COMPARE(bits->value(), 4);
         m_window->undoStack().redo();
         QTRY_COMPARE(bits->value(), 3);
@@ -181,7 +191,8 @@ private Q_SLOTS:
     void cancelButtonCancels()
     {
         session::JobId id = 0;
-        connect(&bench().jobs(), &session::JobQueue::added, this, [&](session::JobId job) { id = job; }, Qt::SingleShotConnection);
+        connect(
+            &bench().jobs(), &session::JobQueue::added, this, [&](session::JobId job) { id = job; }, Qt::SingleShotConnection);
         model::CaptureOptions options;
         options.samples = 200;
         options.seqLen = 256;
@@ -222,11 +233,13 @@ private Q_SLOTS:
         auto* dialog = m_window->findChild<CalibrateDialog*>();
         QVERIFY(dialog);
         QVERIFY(dialog->text()->text().endsWith(QStringLiteral("calibration.txt")));
+        QVERIFY(keepPicture(dialog, QStringLiteral("calibrate-dialog")));
         dialog->close();
         model::CaptureOptions options;
         options.samples = 6;
         options.seqLen = 64;
-        bench().calibrate(QS_SAMPLE_DIR "/calibration.txt", (m_folder.path() + QStringLiteral("/ok.h5")).toStdString(), options);
+        bench().calibrate(
+            QS_SAMPLE_DIR "/calibration.txt", (m_folder.path() + QStringLiteral("/ok.h5")).toStdString(), options);
         QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && m_window->idle(), kLong);
         clickTab(QStringLiteral("Hessian"));
         QTRY_COMPARE_WITH_TIMEOUT(m_window->hessianPanel()->stateView()->message(), QString(), kLong);
@@ -248,8 +261,10 @@ private Q_SLOTS:
         }
         QTRY_VERIFY_WITH_TIMEOUT(dialogExport->exportButton()->isEnabled(), kLong);
         QTest::mouseClick(dialogExport->exportButton(), Qt::LeftButton);
-        QTRY_VERIFY2_WITH_TIMEOUT(bench().exportReport().state == Loadable<recipe::ExportReport>::State::Ready, qPrintable(dialogExport->verdict()), kLong);
+        QTRY_VERIFY2_WITH_TIMEOUT(bench().exportReport().state == Loadable<recipe::ExportReport>::State::Ready,
+            qPrintable(dialogExport->verdict()), kLong);
         QVERIFY2(dialogExport->verdict().contains(QStringLiteral("verified")), qPrintable(dialogExport->verdict()));
+        QVERIFY(keepPicture(dialogExport, QStringLiteral("export-dialog")));
         dialogExport->close();
     }
 

@@ -6,13 +6,15 @@
 
 #include <QLabel>
 #include <QStandardPaths>
+#include <QTabBar>
 #include <QTemporaryDir>
 #include <QTest>
 
 using namespace qs;
 using namespace qs::app;
 
-/// One picture per view, of the real window on the bundled sample with a small fixed calibration. Numbers that depend on the clock are hidden.
+/// One picture per view, of the real window on the bundled sample with a small fixed calibration. Numbers that depend on the
+/// clock are hidden.
 class TestScreenshots : public QObject {
     Q_OBJECT
     static constexpr int kLong = 120000;
@@ -37,7 +39,7 @@ private Q_SLOTS:
         QStandardPaths::setTestModeEnabled(true);
         views::Theme::instance().apply(false);
         m_window = std::make_unique<MainWindow>();
-        m_window->resize(1400, 900);
+        m_window->resize(1660, 1046);
         m_window->show();
         m_window->openPath(QStringLiteral(QS_SAMPLE_DIR));
         QVERIFY(settle());
@@ -47,7 +49,8 @@ private Q_SLOTS:
         options.samples = 8;
         options.seqLen = 64;
         options.keepTokens = 64;
-        bench.calibrate(QS_SAMPLE_DIR "/calibration.txt", (m_folder.path() + QStringLiteral("/fixed.h5")).toStdString(), options);
+        bench.calibrate(
+            QS_SAMPLE_DIR "/calibration.txt", (m_folder.path() + QStringLiteral("/fixed.h5")).toStdString(), options);
         QVERIFY(settle());
         QVERIFY(bench.dump());
         bench.selection().selectLayer(bench.model()->spec().find("model.layers.3.mlp.down_proj"), nullptr);

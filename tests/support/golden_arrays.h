@@ -21,8 +21,7 @@ inline nlohmann::json readGolden(const std::string& path)
 }
 
 /// An array stored as base64 of little-endian values.
-template <class T>
-std::vector<T> goldenArray(const nlohmann::json& text)
+template <class T> std::vector<T> goldenArray(const nlohmann::json& text)
 {
     const QByteArray bytes = QByteArray::fromBase64(QByteArray::fromStdString(text.get<std::string>()));
     std::vector<T> values(static_cast<std::size_t>(bytes.size()) / sizeof(T));

@@ -22,8 +22,8 @@ qs::stats::InputStats goldenStats(const nlohmann::json& entry)
 {
     const auto x = goldenArray<float>(entry["x"]);
     const Index tokens = entry["tokens"].get<Index>();
-    return qs::test::statsOf(
-        qs::MatrixView(x.data(), tokens, static_cast<Index>(x.size()) / tokens), entry["sequence"].get<Index>(), entry["holdout"].get<Index>());
+    return qs::test::statsOf(qs::MatrixView(x.data(), tokens, static_cast<Index>(x.size()) / tokens),
+        entry["sequence"].get<Index>(), entry["holdout"].get<Index>());
 }
 
 /// Every key of `expected` is in `actual` with the same number.

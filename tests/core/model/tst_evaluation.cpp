@@ -4,6 +4,7 @@
 
 #include <QTest>
 #include <cmath>
+#include <cstdlib>
 
 using namespace qs;
 using namespace qs::model;
@@ -61,6 +62,25 @@ private Q_SLOTS:
         QVERIFY(std::abs(report->reference.nll - golden.at("mean_nll").get<double>()) < 2e-6);
         QVERIFY(report->reference.perplexitySe > 0.0 && report->reference.perplexitySe < 2.0);
         QVERIFY(!report->reference.hasReference);
+    }
+
+    void smolLm2PerplexityEqualsTheReference() // tests/golden/gen/smollm2_reference.py
+    {
+        const char* path = std::getenv("QS_SMOLLM2");
+        const char* text = std::getenv("QS_WIKITEXT");
+        const auto recorded = readTextFile(fs::path(QS_GOLDEN_DIR) / "smollm2" / "logits.json");
+        if (!path || !text || !recorded)
+            QSKIP("QS_SMOLLM2 and QS_WIKITEXT do not name the GGUF file and wiki.test.raw, or there is no recorded reference");
+        const auto golden = nlohmann::json::parse(*recorded).at("perplexity");
+        const auto model = openModel(path);
+        const auto content = readTextFile(text);
+        QVERIFY(model && content);
+        const auto report = evaluate(*model, *content, {}, {.seqLen = golden.at("window").get<Index>(), .maxTokens = golden.at("tokens").get<Index>()}, {});
+        QVERIFY2(report, report ? "" : report.error().line().c_str());
+        QCOMPARE(report->reference.tokens, golden.at("tokens_predicted").get<Index>());
+        qInfo("perplexity %.6f +- %.3f, reference %.6f, %.1f s", report->reference.perplexity, report->reference.perplexitySe,
+            golden.at("perplexity").get<double>(), report->reference.seconds);
+        QVERIFY(std::abs(report->reference.nll - golden.at("mean_nll").get<double>()) < 1e-5);
     }
 
     void sameModelDiffersInNothing()

@@ -35,7 +35,8 @@ UniformGridOptions optionsOf(const nlohmann::json& entry, ScaleType type)
 
 QString label(const nlohmann::json& entry)
 {
-    return QString::fromStdString(entry["grid"].get<std::string>()) + QString(" b%1 g%2").arg(entry["bits"].get<int>()).arg(entry["group"].get<int>());
+    return QString::fromStdString(entry["grid"].get<std::string>())
+        + QString(" b%1 g%2").arg(entry["bits"].get<int>()).arg(entry["group"].get<int>());
 }
 
 } // namespace
@@ -61,7 +62,8 @@ private Q_SLOTS:
                 for (Index c = 0; c < q->cols(); ++c) {
                     const auto g = static_cast<std::size_t>(r * q->groups() + c / q->group);
                     const auto i = static_cast<std::size_t>(r * q->cols() + c);
-                    // An all-zero group has a placeholder scale and zero in both (theirs: the type's epsilon, and 0 / 0 as an integer).
+                    // An all-zero group has a placeholder scale and zero in both (theirs: the type's epsilon, and 0 / 0 as an
+                    // integer).
                     if (scale[g] != std::numeric_limits<float>::epsilon()) {
                         QVERIFY2(q->scale(r, c / q->group) == scale[g], qPrintable(label(entry)));
                         QVERIFY2(q->zero(r, c / q->group) == zero[g], qPrintable(label(entry)));

@@ -11,8 +11,8 @@ using qs::Index;
 
 namespace {
 
-constexpr GridId kAll[] = {GridId::SymFullrangeMid, GridId::SymRestricted, GridId::SymNegAnchored, GridId::SymShifted, GridId::Asym0,
-    GridId::AsymFree, GridId::AsymRealZero};
+constexpr GridId kAll[] = {GridId::SymFullrangeMid, GridId::SymRestricted, GridId::SymNegAnchored, GridId::SymShifted,
+    GridId::Asym0, GridId::AsymFree, GridId::AsymRealZero};
 
 UniformGrid grid(GridId id, int bits, ScaleType type = ScaleType::Float32, RangeMethod range = RangeMethod::MinMax)
 {
@@ -143,7 +143,9 @@ private Q_SLOTS:
         const auto other = g.fit(scaled.row(0));
         int different = 0; // a value within rounding of a threshold may fall on the other side
         for (Index c = 0; c < W.cols(); ++c)
-            different += std::fabs(g.project(scaled(0, c), *other) - 1.7F * g.project(W(0, c), *sz)) > 1e-5F * other->scale * 256 ? 1 : 0;
+            different
+                += std::fabs(g.project(scaled(0, c), *other) - 1.7F * g.project(W(0, c), *sz)) > 1e-5F * other->scale * 256 ? 1
+                                                                                                                            : 0;
         QVERIFY2(different <= 1, qPrintable(QString::number(different)));
     }
 

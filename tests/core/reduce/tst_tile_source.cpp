@@ -32,12 +32,9 @@ float cellOf(const RowMatrix& m, Index row, Index col, Index side, Reduction red
                 extreme = m(r, c);
         }
     switch (reduction) {
-    case Reduction::AbsMax:
-        return std::fabs(extreme);
-    case Reduction::Mean:
-        return static_cast<float>(sum / static_cast<double>(count));
-    case Reduction::SignedExtreme:
-        return extreme;
+    case Reduction::AbsMax: return std::fabs(extreme);
+    case Reduction::Mean: return static_cast<float>(sum / static_cast<double>(count));
+    case Reduction::SignedExtreme: return extreme;
     }
     return 0;
 }
@@ -92,7 +89,8 @@ private Q_SLOTS:
                         lo = std::min(lo, value);
                         hi = std::max(hi, value);
                         if ((cx * 7 + cy * 13) % 11 == 0 || cx + 1 == tile->width || cy + 1 == tile->height)
-                            QCOMPARE(value, cellOf(*matrix, (y * kTileSize + cy) * side, (x * kTileSize + cx) * side, side, how));
+                            QCOMPARE(
+                                value, cellOf(*matrix, (y * kTileSize + cy) * side, (x * kTileSize + cx) * side, side, how));
                     }
                 QCOMPARE(tile->min, lo);
                 QCOMPARE(tile->max, hi);

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "app/gui/main_window.h"
+#include "app/gui/options.h"
+#include "app/gui/screenshot.h"
+#include "core/base/version.h"
+#include "views/theme/theme.h"
+
+#include <QApplication>
+#include <QIcon>
+#include <QSettings>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <unistd.h>
+
+int main(int argc, char** argv)
+{
+    // libgomp reads its settings when it is loaded, before main: waiting threads must sleep, or they would take the cores from
+    // the window.
+    if (!std::getenv("OMP_WAIT_POLICY")) {
+        setenv("OMP_WAIT_POLICY", "passive", 1);
+        execv("/proc/self/exe", argv); // returns only where that is not possible: then the program runs as it is
+    }
+    QApplication app(argc, argv);
+    QApplication::setOrganizationName(QStringLiteral("quantscope"));
+    QApplication::setApplicationName(QStringLiteral("quantscope"));
+    QApplication::setApplicationVersion(QString::fromLatin1(qs::kVersion));
+
+    QString error;
+    bool exit = false;
+    const auto options = qs::app::parseOptions(QApplication::arguments(), &error, &exit);
+    if (!options) {
+        std::fprintf(stderr, "quantscope: %s (see quantscope --help)\n", qPrintable(error));
+        return 2;
+    }
+    if (exit)
+        return 0;
+
+    const QSettings settings;
+    qs::views::Theme::instance().apply(
+        options->dark.value_or(options->screenshot.isEmpty() && settings.value(QStringLiteral("dark")).toBool()));
+    QApplication::setWindowIcon(QIcon(QStringLiteral(":/icons/quantscope.svg")));
+    qs::app::MainWindow window;
+    window.resize(options->size);
+    if (!options->view.isEmpty() && !window.showView(options->view)) {
+        std::fprintf(stderr, "quantscope: --view %s: no such view (%s)\n", qPrintable(options->view),
+            qPrintable(window.viewNames().join(QStringLiteral(", "))));
+        return 2;
+    }
+    if (options->screenshot.isEmpty() && settings.contains(QStringLiteral("geometry")))
+        window.restoreGeometry(settings.value(QStringLiteral("geometry")).toByteArray());
+    window.show();
+    if (!options->sessionFile.isEmpty())
+        window.openPath(options->sessionFile);
+    else if (!options->model.isEmpty())
+        window.openPath(options->model, options->dump);
+    if (!options->calibrate.isEmpty()) {
+        auto& bench = window.bench();
+        QObject::connect(&bench, &qs::session::Workbench::rankingChanged, &window,
+            [&bench, text = options->calibrate.toStdString(), done = false]() mutable {
+                if (!done && bench.ranking().ready()) {
+                    done = true;
+                    bench.quickCalibrate(text);
+                }
+            });
+    }
+    std::unique_ptr<qs::app::ScreenshotRun> screenshot;
+    if (!options->screenshot.isEmpty())
+        screenshot = std::make_unique<qs::app::ScreenshotRun>(window, *options);
+    return QApplication::exec();
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <QSize>
+#include <QString>
+#include <QStringList>
+
+#include <optional>
+
+namespace qs::app {
+
+/// Command line of the window.
+struct Options {
+    QString model;
+    QString dump;
+    QString sessionFile;
+    std::optional<bool> dark; ///< Nothing: as it was last time.
+    QString screenshot; ///< Write this PNG when everything is idle, then quit.
+    QString view; ///< Tab to show: Channels, Distribution, Hessian, QSUR, Compare.
+    QString layer; ///< Layer to select.
+    QString calibrate; ///< Run a quick calibration on this text after opening.
+    bool compareAll = false; ///< Compare on all layers before the screenshot.
+    QString evaluate; ///< Evaluate on this text before the screenshot.
+    int maxTokens = 8192;
+    QSize size{1660, 1046};
+};
+
+/// Parses arguments; on wrong usage `error` gets one line and nothing is returned. Prints help or version itself and sets
+/// `exit`.
+std::optional<Options> parseOptions(const QStringList& arguments, QString* error, bool* exit);
+
+} // namespace qs::app

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/session/session_document.h"
+
+#include "core/base/atomic_file.h"
+
+#include <QSignalSpy>
+#include <QTemporaryDir>
+#include <QTest>
+
+#include <nlohmann/json.hpp>
+
+using namespace qs;
+using namespace qs::session;
+
+class TestSessionDocument : public QObject {
+    Q_OBJECT
+private Q_SLOTS:
+    void editMakesANewState()
+    {
+        SessionDocument document;
+        QSignalSpy changed(&document, &SessionDocument::changed);
+        QSignalSpy modified(&document, &SessionDocument::modifiedChanged);
+        const auto before = document.state();
+        auto next = document.edit();
+        next->theme = QStringLiteral("dark");
+        document.set(next);
+        QCOMPARE(before->theme, QString()); // the old value is untouched
+        QVERIFY(document.modified());
+        document.set(before); // what an undo does
+        QVERIFY(!document.modified());
+        QCOMPARE(changed.size(), 2);
+        QCOMPARE(modified.size(), 2);
+    }
+
+    void savesRelativePathsAndReadsThemBack()
+    {
+        QTemporaryDir folder;
+        const std::filesystem::path root = folder.path().toStdString();
+        SessionDocument document;
+        auto state = document.edit();
+        state->model = root / "models" / "tiny";
+        state->dump = root / "dump.h5";
+        state->modelId = "0123";
+        state->theme = QStringLiteral("dark");
+        state->selectedLayer = QStringLiteral("model.layers.0.mlp.down_proj");
+        document.set(state);
+        const std::filesystem::path file = root / "work.qsession";
+        const auto saved = document.save(file);
+        QVERIFY2(saved.has_value(), saved ? "" : saved.error().line().c_str());
+        QVERIFY(!document.modified());
+
+        const auto text = readTextFile(file);
+        QVERIFY(text.has_value());
+        const auto json = nlohmann::json::parse(*text);
+        QCOMPARE(json.at("schema").get<int>(), 1);
+        QCOMPARE(json.at("model").get<std::string>(), std::string("models/tiny"));
+
+        const recipe::StageRegistry registry;
+        const auto read = SessionDocument::read(file, registry);
+        QVERIFY2(read.has_value(), read ? "" : read.error().line().c_str());
+        QCOMPARE(read->model, state->model);
+        QCOMPARE(read->dump, state->dump);
+        QCOMPARE(read->modelId, state->modelId);
+        QCOMPARE(read->theme, state->theme);
+        QCOMPARE(read->selectedLayer, state->selectedLayer);
+    }
+
+    void brokenFiles_data()
+    {
+        QTest::addColumn<QByteArray>("content");
+        QTest::addColumn<QString>("message");
+        QTest::newRow("not json") << QByteArray("hello") << "no JSON object";
+        QTest::newRow("no schema") << QByteArray("{}") << "schema is missing";
+        QTest::newRow("future") << QByteArray("{\"schema\": 99}") << "schema 99";
+        QTest::newRow("wrong type") << QByteArray("{\"schema\": 1, \"model\": 5}") << "model must be a text";
+        QTest::newRow("unknown method") << QByteArray("{\"schema\": 1, \"pipelines\": [\"nosuch\"]}") << "nosuch";
+    }
+    void brokenFiles()
+    {
+        QFETCH(QByteArray, content);
+        QFETCH(QString, message);
+        QTemporaryDir folder;
+        const std::filesystem::path file = (folder.path() + QStringLiteral("/x.qsession")).toStdString();
+        QVERIFY(writeTextFile(file, content.toStdString()).has_value());
+        const recipe::StageRegistry registry;
+        const auto read = SessionDocument::read(file, registry);
+        QVERIFY(!read);
+        QVERIFY2(QString::fromStdString(read.error().line()).contains(message), read.error().line().c_str());
+    }
+};
+
+QTEST_GUILESS_MAIN(TestSessionDocument)
+#include "tst_session_document.moc"

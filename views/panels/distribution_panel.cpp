@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "views/panels/distribution_panel.h"
+
+#include "core/session/format_number.h"
+#include "views/plot/plot_view.h"
+
+#include <QVBoxLayout>
+
+#include <cmath>
+
+namespace qs::views {
+
+using session::integerText;
+using session::numberText;
+using session::percentText;
+
+namespace {
+
+PlotSeries steps(const reduce::Histogram& histogram, const QString& name, int colour)
+{
+    PlotSeries series;
+    series.kind = PlotSeries::Kind::Steps;
+    series.name = name;
+    series.colour = colour;
+    for (std::size_t i = 0; i < histogram.counts.size(); ++i)
+        series.points.emplace_back(
+            histogram.lo + static_cast<double>(i) * histogram.binWidth(), static_cast<double>(histogram.counts[i]));
+    return series;
+}
+
+} // namespace
+
+DistributionPanel::DistributionPanel(PanelContext context, QWidget* parent)
+    : LayerPanel(context, tr("Distribution"), parent)
+    , m_weightCard(new Card(tr("Weights")))
+    , m_weights(new PlotView)
+    , m_codeCard(new Card(tr("In code units"), tr("w / s + z before rounding; dashed lines: lowest and highest code")))
+    , m_codes(new PlotView)
+    , m_errorCard(new Card(tr("Error W − Ŵ")))
+    , m_error(new PlotView)
+    , m_numberCard(new Card(tr("Numbers")))
+    , m_numbers(new NumberList)
+{
+    m_weightCard->addWidget(m_weights);
+    m_weightCard->setExport(m_weights);
+    m_codeCard->addWidget(m_codes);
+    m_codeCard->setExport(m_codes);
+    m_errorCard->addWidget(m_error);
+    m_errorCard->setExport(m_error);
+    m_numberCard->addWidget(m_numbers, 0);
+    m_numberCard->content()->addStretch(1);
+    m_weights->setMinimumHeight(240);
+    m_codes->setMinimumHeight(200);
+    m_error->setMinimumHeight(200);
+    page()->addWidget(m_weightCard, 3);
+    page()->addWidget(makeRow({m_codeCard, m_errorCard, m_numberCard}), 3);
+    connect(&bench(), &session::Workbench::layerResultsChanged, this, &DistributionPanel::markDirty);
+    connect(&bench().selection(), &session::SelectionModel::changed, this, &DistributionPanel::markDirty);
+}
+
+void DistributionPanel::refresh(const session::LayerView& /*view*/)
+{
+    draw();
+}
+
+void DistributionPanel::draw()
+{
+    const session::LayerView& view = *bench().layerView().value;
+    const auto pipeline = static_cast<std::size_t>(std::max(bench().selection().state().pipeline, 0));
+    const auto result = bench().layerResult(pipeline);
+    const bool known = pipeline < bench().state().pipelines.size();
+    const QString name
+        = known ? session::pipelineLetter(pipeline) + u' ' + bench().label(bench().state().pipelines[pipeline]) : QString();
+    const session::DistributionResult* d = result.value ? result.value->distribution.get() : nullptr;
+
+    std::vector<NumberList::Item> numbers;
+    PlotData weights;
+    weights.x.title = tr("weight");
+    weights.y.title = tr("count per bin");
+    weights.y.log = true;
+    PlotData codes;
+    PlotData error;
+    if (d) {
+        weights.series.push_back(steps(d->before, tr("before"), -1));
+        weights.series.push_back(steps(d->after, tr("after %1").arg(name), static_cast<int>(pipeline)));
+        for (const float level : d->levels)
+            weights.markers.push_back({level, {}, true, -1});
+        QString subtitle = tr("grey: as stored, colour: after %1").arg(name);
+        if (!d->levels.empty())
+            subtitle += tr("; dashed: the %1 levels of row %2, group %3 (median scale)")
+                            .arg(d->levels.size())
+                            .arg(d->levelsRow)
+                            .arg(d->levelsGroup);
+        m_weightCard->setSubtitle(subtitle);
+        error.series.push_back(steps(d->error, tr("W − Ŵ"), static_cast<int>(pipeline)));
+        error.x.title = tr("W − Ŵ");
+        error.y.title = tr("count per bin");
+        m_errorCard->setSubtitle(name);
+        if (d->codes) {
+            PlotSeries units = steps(d->codes->units, tr("before rounding"), static_cast<int>(pipeline));
+            codes.series.push_back(std::move(units));
+            codes.x.title = tr("code");
+            codes.x.integer = true;
+            codes.y.title = tr("count per bin");
+            codes.markers.push_back({static_cast<double>(d->codes->lowestCode), tr("lowest"), true, -1});
+            codes.markers.push_back(
+                {static_cast<double>(d->codes->lowestCode) + static_cast<double>(d->codes->codes.size()) - 1, tr("highest"),
+                    true, -1});
+            numbers.push_back({tr("clipped"), percentText(d->codes->clippedShare),
+                tr("share of weights outside the grid by more than half a step"),
+                d->codes->clippedShare > 0.01 ? "warning" : nullptr});
+            numbers.push_back({tr("entropy of the codes"), tr("%1 bits").arg(numberText(d->codes->entropyBits)),
+                tr("what a perfect entropy coder would need per weight")});
+        }
+        numbers.push_back({tr("kurtosis before"), numberText(d->before.kurtosis), tr("m4 / m2²; a Gaussian has 3")});
+        numbers.push_back({tr("kurtosis after"), numberText(d->after.kurtosis), {}});
+        numbers.push_back(
+            {tr("range"), QStringLiteral("%1 … %2").arg(numberText(d->before.min), numberText(d->before.max)), {}});
+        const std::uint64_t bad = d->before.nonFinite() + d->after.nonFinite();
+        numbers.push_back({tr("NaN or Inf"), integerText(static_cast<Index>(bad)), {}, bad > 0 ? "bad" : nullptr});
+        numbers.push_back(
+            {tr("weight SQNR"), tr("%1 dB").arg(numberText(result.value->metrics.weightSqnrDb)), tr("10 log10(Σ W² / Σ dW²)")});
+        numbers.push_back({tr("zeros"), percentText(result.value->sparsity), tr("share of zeros in Ŵ")});
+    } else {
+        const reduce::Histogram& before = view.weights;
+        weights.series.push_back(steps(before, tr("before"), -1));
+        using State = session::Loadable<session::LayerResult>::State;
+        m_weightCard->setSubtitle(result.state == State::Loading ? tr("as stored; %1 is being computed").arg(name)
+                : result.state == State::Failed                  ? QString::fromStdString(result.error.line())
+                                                                 : tr("as stored"));
+        numbers.push_back({tr("kurtosis"), numberText(before.kurtosis), tr("m4 / m2²; a Gaussian has 3")});
+        numbers.push_back({tr("range"), QStringLiteral("%1 … %2").arg(numberText(before.min), numberText(before.max)), {}});
+    }
+    if (view.analysis.existingGrid)
+        numbers.push_back({tr("already on a grid"),
+            tr("%1 bits, block %2").arg(view.analysis.existingGrid->bits).arg(view.analysis.existingGrid->block),
+            QString::fromStdString(view.analysis.existingGrid->sentence), "warning"});
+    codes.empty = tr("The pipeline has no grid, or is not computed yet.");
+    error.empty = tr("Not computed yet.");
+    m_weights->setData(std::move(weights));
+    m_codes->setData(std::move(codes));
+    m_error->setData(std::move(error));
+    m_numbers->set(numbers);
+}
+
+} // namespace qs::views

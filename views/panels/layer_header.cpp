@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "views/panels/layer_header.h"
+
+#include "core/session/format_number.h"
+#include "views/theme/tokens.h"
+
+#include <QVBoxLayout>
+
+#include <algorithm>
+
+namespace qs::views {
+
+namespace {
+
+constexpr double kThinTokens = 10; ///< Tokens per channel below which the second moment is thin.
+constexpr std::size_t kFewChannels = 3;
+
+/// "3 of 1536 input channels carry 71 % of the error", when so few carry much of it.
+QString concentration(const metrics::ErrorShares& shares)
+{
+    if (shares.total <= 0 || shares.byInput.size() <= 4 * kFewChannels)
+        return {};
+    std::vector<double> largest(shares.byInput);
+    std::partial_sort(largest.begin(), largest.begin() + kFewChannels, largest.end(), std::greater<>());
+    double sum = 0;
+    for (std::size_t i = 0; i < kFewChannels; ++i)
+        sum += largest[i];
+    const double share = sum / shares.total;
+    if (share < 0.15)
+        return QObject::tr("the error is spread over the input channels");
+    return QObject::tr("%1 of %2 input channels carry %3 of the error")
+        .arg(kFewChannels)
+        .arg(shares.byInput.size())
+        .arg(session::percentText(share));
+}
+
+} // namespace
+
+LayerHeader::LayerHeader(PanelContext context, QWidget* parent)
+    : QWidget(parent)
+    , m_context(context)
+    , m_title(new ElidedLabel({}, "title"))
+    , m_sentence(new ElidedLabel({}, "dim"))
+{
+    auto* layout = new QVBoxLayout(this);
+    layout->setContentsMargins(0, 0, 0, 0);
+    layout->setSpacing(2 * kGrid);
+    layout->addWidget(m_title);
+    layout->addWidget(m_sentence);
+    for (auto signal :
+        {&session::Workbench::layerViewChanged, &session::Workbench::layerResultsChanged, &session::Workbench::modelChanged})
+        connect(&m_context.bench, signal, this, &LayerHeader::refresh);
+    connect(&m_context.bench.selection(), &session::SelectionModel::changed, this, &LayerHeader::refresh);
+    refresh();
+}
+
+void LayerHeader::refresh()
+{
+    const session::Workbench& bench = m_context.bench;
+    const model::LayerSpec* layer = bench.currentLayer();
+    if (!layer) {
+        const auto model = bench.model();
+        m_title->setFullText(model ? QString::fromStdString(model->spec().name) : tr("Quantscope"));
+        m_sentence->setFullText(model ? tr("choose a layer at the left")
+                                      : tr("see why a layer is hard to compress, try methods on it, compare, export"));
+        return;
+    }
+    m_title->setFullText(QString::fromStdString(layer->name));
+    QStringList parts;
+    QString stored = tr("%1 → %2, stored %3")
+                         .arg(session::integerText(layer->in), session::integerText(layer->out),
+                             QString::fromLatin1(dtypeName(layer->dtype)));
+    const session::LayerView* view = bench.layerView().value.get();
+    if (view && view->analysis.existingGrid)
+        stored += tr(" (source already on a %1-bit grid)").arg(view->analysis.existingGrid->bits);
+    parts << stored;
+    const auto selected = m_context.bench.selection().state().layers.size();
+    if (selected > 1)
+        parts << tr("%1 layers selected").arg(selected);
+    const auto pipeline = static_cast<std::size_t>(std::max(m_context.bench.selection().state().pipeline, 0));
+    const auto result = bench.layerResult(pipeline);
+    if (result.value && result.value->shares) {
+        if (const QString text = concentration(*result.value->shares); !text.isEmpty())
+            parts << text;
+    }
+    if (view && view->analysis.input) {
+        const analysis::InputAnalysis& input = *view->analysis.input;
+        if (input.outliers.maxOverMedian > 5)
+            parts << tr("largest channel %1 × the median").arg(session::numberText(input.outliers.maxOverMedian));
+        if (input.hessian) {
+            const double tokens = input.hessian->tokensPerChannel;
+            parts << (tokens < kThinTokens ? tr("%1 tokens per channel: thin").arg(session::numberText(tokens))
+                                           : tr("%1 tokens per channel").arg(session::numberText(tokens)));
+            if (!input.hessian->dead.empty())
+                parts << tr("%1 dead channels").arg(input.hessian->dead.size());
+        }
+    } else if (view) {
+        parts << tr("no calibration yet: only the weights are known");
+    }
+    m_sentence->setFullText(parts.join(QStringLiteral("   ·   ")));
+}
+
+} // namespace qs::views

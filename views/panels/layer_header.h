@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include "views/panels/panel.h"
+
+namespace qs::views {
+
+/// Name of the current layer and one line that says in words what is wrong with it.
+class LayerHeader : public QWidget {
+    Q_OBJECT
+public:
+    explicit LayerHeader(PanelContext context, QWidget* parent = nullptr);
+    QString sentence() const { return m_sentence->fullText(); }
+
+private:
+    void refresh();
+
+    PanelContext m_context;
+    ElidedLabel* m_title;
+    ElidedLabel* m_sentence;
+};
+
+} // namespace qs::views

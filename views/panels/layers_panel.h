@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include "views/panels/panel.h"
+
+class QLineEdit;
+class QToolButton;
+class QTreeView;
+
+namespace qs::views {
+
+/// The model's layers: a flat list, worst first, or by block; filter, sort by any column, select several.
+class LayersPanel : public QWidget {
+    Q_OBJECT
+public:
+    explicit LayersPanel(PanelContext context, QWidget* parent = nullptr);
+    QTreeView* tree() const { return m_tree; }
+    QLineEdit* filter() const { return m_filter; }
+    QToolButton* blocksButton() const { return m_blocks; }
+
+private:
+    void pushSelection();
+    void pullSelection();
+    void updateState();
+    void chooseColumns(const QPoint& position);
+
+    PanelContext m_context;
+    session::LayerFilterModel* m_proxy;
+    QLineEdit* m_filter;
+    QToolButton* m_blocks;
+    QLabel* m_problem;
+    QTreeView* m_tree;
+    StateView* m_state;
+    bool m_pulling = false;
+};
+
+} // namespace qs::views

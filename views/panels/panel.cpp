@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "views/panels/panel.h"
+
+#include "views/theme/tokens.h"
+
+#include <QGridLayout>
+#include <QHBoxLayout>
+#include <QScrollArea>
+#include <QVBoxLayout>
+
+namespace qs::views {
+
+LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* parent)
+    : QWidget(parent)
+    , m_context(context)
+    , m_name(name)
+{
+    auto* area = new QScrollArea;
+    area->setWidgetResizable(true);
+    area->setFrameShape(QFrame::NoFrame);
+    area->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+    auto* body = new QWidget;
+    body->setObjectName(QStringLiteral("page"));
+    m_page = new QVBoxLayout(body);
+    m_page->setContentsMargins(0, kCardGap, 2, kCardGap);
+    m_page->setSpacing(kCardGap);
+    area->setWidget(body);
+    m_state = new StateView(area);
+    auto* layout = new QVBoxLayout(this);
+    layout->setContentsMargins(0, 0, 0, 0);
+    layout->addWidget(m_state);
+    connect(&m_context.bench, &session::Workbench::layerViewChanged, this, &LayerPanel::markDirty);
+    connect(&m_context.bench, &session::Workbench::dumpChanged, this, &LayerPanel::markDirty);
+    connect(&m_context.bench.selection(), &session::SelectionModel::changed, this,
+        [this](const session::SelectionState&, QObject*) {
+            if (isVisible() && m_context.bench.layerView().ready())
+                selectionChanged();
+        });
+    connect(m_state, &StateView::helpClicked, this, [this] {
+        if (needsDump() && !bench().dump() && bench().model())
+            Q_EMIT calibrateRequested();
+        else
+            bench().retryLayer();
+    });
+}
+
+void LayerPanel::markDirty()
+{
+    m_dirty = true;
+    if (isVisible())
+        updateNow();
+}
+
+void LayerPanel::showEvent(QShowEvent* event)
+{
+    QWidget::showEvent(event);
+    if (m_dirty)
+        updateNow();
+    else if (bench().layerView().ready())
+        selectionChanged();
+}
+
+void LayerPanel::updateNow()
+{
+    m_dirty = false;
+    if (!bench().model()) {
+        using State = session::Loadable<session::OpenedModel>::State;
+        const auto& opened = bench().opened();
+        if (opened.state == State::Loading)
+            m_state->showLoading(tr("Opening the model"));
+        else if (opened.state == State::Failed)
+            m_state->showError(opened.error, {});
+        else
+            m_state->showEmpty(tr("No model is open"),
+                tr("Open a Hugging Face folder, a .safetensors or a .gguf file, or drop one on the window."));
+        return;
+    }
+    if (!bench().currentLayer()) {
+        m_state->showEmpty(tr("No layer is selected"), tr("Choose one in the list at the left; the worst is at the top."));
+        return;
+    }
+    const auto& view = bench().layerView();
+    if (!m_state->follow(view, tr("Analysing the layer"), tr("Nothing to show"), {}))
+        return;
+    if (needsDump() && !view.value->analysis.input) {
+        if (!bench().dump())
+            m_state->showEmpty(tr("Needs activations"),
+                tr("This view describes what the layer receives. Calibrate with a text, or load a dump."), tr("Calibrate…"));
+        else
+            m_state->showEmpty(tr("The dump does not cover this layer"),
+                tr("It was captured with a layer pattern. Calibrate again for all layers."), {});
+        return;
+    }
+    refresh(*view.value);
+    selectionChanged();
+}
+
+NumberList::NumberList(QWidget* parent)
+    : QWidget(parent)
+    , m_grid(new QGridLayout(this))
+{
+    m_grid->setContentsMargins(0, 0, 0, 0);
+    m_grid->setHorizontalSpacing(3 * kGrid);
+    m_grid->setVerticalSpacing(kGrid);
+}
+
+void NumberList::set(const std::vector<Item>& items, int columns)
+{
+    while (QLayoutItem* item = m_grid->takeAt(0)) {
+        delete item->widget();
+        delete item;
+    }
+    m_items = items;
+    const int perColumn = (static_cast<int>(items.size()) + columns - 1) / columns;
+    for (int i = 0; i < static_cast<int>(items.size()); ++i) {
+        const Item& item = items[static_cast<std::size_t>(i)];
+        auto* name = new ElidedLabel(item.name, "dim");
+        auto* value = makeLabel(item.value, item.role);
+        value->setAlignment(Qt::AlignRight | Qt::AlignVCenter);
+        value->setTextInteractionFlags(Qt::TextSelectableByMouse);
+        name->setToolTip(item.toolTip.isEmpty() ? item.name : item.toolTip);
+        value->setToolTip(item.toolTip);
+        const int column = i / perColumn * 3;
+        m_grid->addWidget(name, i % perColumn, column);
+        m_grid->addWidget(value, i % perColumn, column + 1);
+        m_grid->setColumnStretch(column, 1);
+        if (column > 0)
+            m_grid->setColumnMinimumWidth(column - 1, 5 * kGrid);
+    }
+}
+
+QString NumberList::value(const QString& name) const
+{
+    for (const Item& item : m_items) {
+        if (item.name == name)
+            return item.value;
+    }
+    return {};
+}
+
+QWidget* makeRow(const std::vector<QWidget*>& widgets, const std::vector<int>& stretches)
+{
+    auto* row = new QWidget;
+    auto* layout = new QHBoxLayout(row);
+    layout->setContentsMargins(0, 0, 0, 0);
+    layout->setSpacing(kCardGap);
+    for (std::size_t i = 0; i < widgets.size(); ++i)
+        layout->addWidget(widgets[i], i < stretches.size() ? stretches[i] : 1);
+    return row;
+}
+
+} // namespace qs::views

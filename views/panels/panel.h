@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include "core/session/workbench.h"
+#include "views/widgets/card.h"
+#include "views/widgets/state_view.h"
+
+#include <QUndoStack>
+#include <QWidget>
+
+#include <array>
+#include <vector>
+
+class QGridLayout;
+class QVBoxLayout;
+
+namespace qs::views {
+
+/// What every panel is given; panels know each other only through the selection.
+struct PanelContext {
+    session::Workbench& bench;
+    QUndoStack& undo;
+};
+
+/// A view of the current layer: follows the selection and the analysis, and is refreshed only while it is visible.
+class LayerPanel : public QWidget {
+    Q_OBJECT
+public:
+    LayerPanel(PanelContext context, const QString& name, QWidget* parent = nullptr);
+    const QString& name() const { return m_name; }
+    StateView* stateView() const { return m_state; }
+
+protected:
+    session::Workbench& bench() const { return m_context.bench; }
+    QUndoStack& undo() const { return m_context.undo; }
+    QVBoxLayout* page() const { return m_page; } ///< Cards go here, inside a scroll area.
+    virtual void refresh(const session::LayerView& view) = 0;
+    virtual void selectionChanged() { } ///< Channel or row changed; the layer is the same.
+    /// True when the panel needs a dump; then it explains and offers to calibrate instead of showing the content.
+    virtual bool needsDump() const { return false; }
+    void markDirty(); ///< Refresh now, or when shown.
+    void showEvent(QShowEvent* event) override;
+
+Q_SIGNALS:
+    void calibrateRequested();
+
+private:
+    void updateNow();
+
+    PanelContext m_context;
+    QString m_name;
+    StateView* m_state = nullptr;
+    QVBoxLayout* m_page = nullptr;
+    bool m_dirty = true;
+};
+
+/// Names at the left, values at the right, one line each.
+class NumberList : public QWidget {
+    Q_OBJECT
+public:
+    struct Item {
+        QString name;
+        QString value;
+        QString toolTip; ///< The formula.
+        const char* role = nullptr;
+    };
+    explicit NumberList(QWidget* parent = nullptr);
+    void set(const std::vector<Item>& items, int columns = 1);
+    QString value(const QString& name) const; ///< For tests.
+
+private:
+    QGridLayout* m_grid;
+    std::vector<Item> m_items;
+};
+
+/// A row of widgets of equal weight.
+QWidget* makeRow(const std::vector<QWidget*>& widgets, const std::vector<int>& stretches = {});
+
+} // namespace qs::views

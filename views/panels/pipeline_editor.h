@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include "views/panels/panel.h"
+
+#include <QTimer>
+
+class QPushButton;
+class QToolButton;
+
+namespace qs::views {
+
+class ParameterForm;
+
+/// The selected pipeline as stage cards in slot order, with forms from the declarations, a live preview of the current layer,
+/// and assignment.
+class PipelineEditor : public QWidget {
+    Q_OBJECT
+public:
+    explicit PipelineEditor(PanelContext context, QWidget* parent = nullptr);
+    ParameterForm* form(const std::string& stage) const; ///< Of a stage id, for tests.
+    QString previewText() const;
+    QPushButton* assignButton() const { return m_assign; }
+
+private:
+    void rebuild();
+    void pull(); ///< Document or selection changed.
+    void addStageCard(recipe::Slot slot, std::size_t position);
+    void addEmptySlot(recipe::Slot slot);
+    void setParameter(
+        recipe::Slot slot, std::size_t position, const QString& name, const recipe::ParameterValue& value, bool settled);
+    void replace(recipe::Pipeline pipeline, const QString& text, const QString& mergeKey);
+    void commit();
+    void preview();
+    void showPreview();
+    void fillMethods();
+    bool interactive() const;
+    std::size_t index() const;
+
+    PanelContext m_context;
+    recipe::Pipeline m_pipeline; ///< As shown; ahead of the document while a slider moves.
+    bool m_pending = false;
+    QString m_pendingKey;
+    QTimer m_commitTimer;
+    QTimer m_previewTimer;
+    QLabel* m_title;
+    ElidedLabel* m_method;
+    QToolButton* m_methods;
+    QVBoxLayout* m_stages;
+    QLabel* m_preview;
+    QLabel* m_problem;
+    QPushButton* m_assign;
+    QToolButton* m_more;
+    std::map<std::string, ParameterForm*> m_forms;
+};
+
+} // namespace qs::views
