@@ -22,8 +22,8 @@ std::string csvLine(const std::string& name, const analysis::LayerAnalysis& laye
     const double missing = std::numeric_limits<double>::quiet_NaN();
     return fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", name, input.channels, input.tokens, input.outliers.int8Channels,
         input.outliers.maxOverMedian, input.outliers.kurtosis, input.hessian ? input.hessian->trace : missing,
-        input.hessian ? input.hessian->lambdaMax : missing, layer.sensitivity.outputError.value_or(missing), input.qsur ? input.qsur->r : missing,
-        input.qsur ? input.qsur->lostBits : missing);
+        input.hessian ? input.hessian->lambdaMax : missing, layer.sensitivity.outputError.value_or(missing),
+        input.qsur ? input.qsur->r : missing, input.qsur ? input.qsur->lostBits : missing);
 }
 
 } // namespace
@@ -38,17 +38,20 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     outcome.json["layers"] = nlohmann::json::array();
     outcome.json["skipped"] = nlohmann::json::array();
     const auto& info = workspace.calibration.dump->info();
-    outcome.json["dump"] = {{"id", workspace.calibration.dump->id()}, {"tokens", info.tokens}, {"seq_len", info.seqLen}, {"policy", info.policy},
-        {"dataset_id", info.datasetId}};
-    TextTable table({"layer", "channels", "tokens", "|x|>=6", "max/median", "kurtosis", "rank", "condition", "tokens/ch", "sensitivity", "QSUR r", "lost bits"});
-    std::string csv = "layer,channels,tokens,int8_channels,max_over_median,kurtosis,trace,lambda_max,sensitivity,qsur_r,lost_bits\n";
+    outcome.json["dump"] = {{"id", workspace.calibration.dump->id()}, {"tokens", info.tokens}, {"seq_len", info.seqLen},
+        {"policy", info.policy}, {"dataset_id", info.datasetId}};
+    TextTable table({"layer", "channels", "tokens", "|x|>=6", "max/median", "kurtosis", "rank", "condition", "tokens/ch",
+        "sensitivity", "QSUR r", "lost bits"});
+    std::string csv
+        = "layer,channels,tokens,int8_channels,max_over_median,kurtosis,trace,lambda_max,sensitivity,qsur_r,lost_bits\n";
     std::string verdicts;
     SharedInputs shared;
     double done = 0;
     for (const model::LayerIndex index : layers) {
         QS_CHECK(context.job().poll());
         const auto& layer = spec.layers[static_cast<std::size_t>(index)];
-        const JobContext job = context.part(done / static_cast<double>(layers.size()), (done + 1) / static_cast<double>(layers.size()));
+        const JobContext job
+            = context.part(done / static_cast<double>(layers.size()), (done + 1) / static_cast<double>(layers.size()));
         done += 1;
         job.progress(0.0, layer.name);
         if (workspace.calibration.dump->inputOf(layer.name).empty() && !workspace.calibration.dump->hasRawTokens(layer.name)) {
@@ -67,18 +70,22 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         input = result->input;
         nlohmann::json entry = analysis::layerToJson(layer.name, *result);
         const auto& in = *result->input;
-        const auto optionalNumber = [](const std::optional<double>& value) { return value ? significant(*value) : std::string("-"); };
+        const auto optionalNumber
+            = [](const std::optional<double>& value) { return value ? significant(*value) : std::string("-"); };
         table.add({layer.name, std::to_string(in.channels), std::to_string(in.tokens), std::to_string(in.outliers.int8Channels),
-            significant(in.outliers.maxOverMedian), significant(in.outliers.kurtosis), in.hessian && in.hessian->rank ? std::to_string(*in.hessian->rank) : "-",
-            in.hessian ? optionalNumber(in.hessian->condition) : "-", in.hessian ? significant(in.hessian->tokensPerChannel) : "-",
-            optionalNumber(result->sensitivity.outputError), in.qsur ? significant(in.qsur->r) : "-", in.qsur ? significant(in.qsur->lostBits) : "-"});
+            significant(in.outliers.maxOverMedian), significant(in.outliers.kurtosis),
+            in.hessian && in.hessian->rank ? std::to_string(*in.hessian->rank) : "-",
+            in.hessian ? optionalNumber(in.hessian->condition) : "-",
+            in.hessian ? significant(in.hessian->tokensPerChannel) : "-", optionalNumber(result->sensitivity.outputError),
+            in.qsur ? significant(in.qsur->r) : "-", in.qsur ? significant(in.qsur->lostBits) : "-"});
         if (in.hessian && layers.size() <= 4)
             verdicts += fmt::format("\n{}: {}\n", layer.name, in.hessian->verdict);
         csv += csvLine(layer.name, *result);
         outcome.json["layers"].push_back(std::move(entry));
     }
     if (outcome.json["layers"].empty())
-        return fail(Errc::NotFound, "covers none of the layers asked for", options.dump, "capture a dump of this model, or choose other layers");
+        return fail(Errc::NotFound, "covers none of the layers asked for", options.dump,
+            "capture a dump of this model, or choose other layers");
     if (!options.out.empty()) {
         std::error_code code;
         std::filesystem::create_directories(options.out, code);
@@ -90,7 +97,8 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     }
     outcome.text = table.text() + verdicts;
     for (const auto& skipped : outcome.json["skipped"])
-        outcome.text += fmt::format("skipped {}: {}\n", skipped["layer"].get<std::string>(), skipped["reason"].get<std::string>());
+        outcome.text
+            += fmt::format("skipped {}: {}\n", skipped["layer"].get<std::string>(), skipped["reason"].get<std::string>());
     return outcome;
 }
 

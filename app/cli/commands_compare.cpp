@@ -38,7 +38,8 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
         QS_CHECK(recipe::checkPipeline(pipeline, *registry));
         if (options.dump.empty())
             for (const auto& need : recipe::pipelineNeeds(pipeline, *registry))
-                return fail(Errc::NotFound, "needs calibration (" + need + ")", text, "give --dump DUMP.h5; quantscope-cli capture writes one");
+                return fail(Errc::NotFound, "needs calibration (" + need + ")", text,
+                    "give --dump DUMP.h5; quantscope-cli capture writes one");
         pipelines.push_back(std::move(pipeline));
     }
     QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
@@ -49,7 +50,8 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
     outcome.json["results"] = nlohmann::json::array();
     outcome.json["policy"] = "float";
     outcome.json["dump"] = options.dump.empty() ? nlohmann::json(nullptr) : nlohmann::json(options.dump);
-    TextTable table({"layer", "pipeline", "bits", "output error", "fit", "W+A", "weight SQNR", "output SQNR", "sparsity", "seconds"});
+    TextTable table(
+        {"layer", "pipeline", "bits", "output error", "fit", "W+A", "weight SQNR", "output SQNR", "sparsity", "seconds"});
     std::vector<Total> totals(pipelines.size());
     std::vector<io::TensorToWrite> saved;
     const double units = static_cast<double>(layers.size() * pipelines.size());
@@ -69,7 +71,8 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                 {"canonical", recipe::formatPipeline(compressed.pipeline)}, {"bits_layers", compressed.bits.perWeight()},
                 {"seconds", compressed.seconds}, {"sparsity", compressed.sparsity}, {"holdout", metrics.holdout},
                 {"metrics",
-                    {{"output_error", number(error)}, {"output_error_fit", number(metrics.hasOutput ? metrics.outputErrorFit : missing)},
+                    {{"output_error", number(error)},
+                        {"output_error_fit", number(metrics.hasOutput ? metrics.outputErrorFit : missing)},
                         {"output_error_wa", metrics.outputErrorWA ? number(*metrics.outputErrorWA) : nlohmann::json(nullptr)},
                         {"weight_sqnr_db", number(metrics.weightSqnrDb)},
                         {"output_sqnr_db", number(metrics.hasOutput ? metrics.outputSqnrDb : missing)}}}};
@@ -80,7 +83,8 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
             entry["seed"] = context.job().seed;
             nlohmann::json reports = nlohmann::json::array();
             for (const auto& report : compressed.reports) {
-                nlohmann::json item = {{"stage", report.stage}, {"seconds", report.seconds}, {"notes", report.notes}, {"entries", nlohmann::json::object()}};
+                nlohmann::json item = {{"stage", report.stage}, {"seconds", report.seconds}, {"notes", report.notes},
+                    {"entries", nlohmann::json::object()}};
                 for (const auto& [key, value] : report.entries)
                     item["entries"][key] = std::visit([](const auto& v) { return nlohmann::json(v); }, value);
                 reports.push_back(std::move(item));
@@ -91,7 +95,8 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                 entry["warning"] = "holdout and fit error differ by more than 20 %";
             outcome.json["results"].push_back(std::move(entry));
             table.add({layer.name, recipe::pipelineLabel(pipelines[p], *registry), significant(compressed.bits.perWeight(), 4),
-                metrics.hasOutput ? percent(error) : "-", metrics.hasOutput && metrics.holdout ? percent(metrics.outputErrorFit) : "-",
+                metrics.hasOutput ? percent(error) : "-",
+                metrics.hasOutput && metrics.holdout ? percent(metrics.outputErrorFit) : "-",
                 metrics.outputErrorWA ? percent(*metrics.outputErrorWA) : "-", significant(metrics.weightSqnrDb) + " dB",
                 metrics.hasOutput ? significant(metrics.outputSqnrDb) + " dB" : "-", percent(compressed.sparsity),
                 significant(compressed.seconds)});
@@ -102,8 +107,9 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
             total.seconds += compressed.seconds;
             ++total.layers;
             if (!options.saveTensors.empty())
-                saved.push_back(tensorOf(layer.name + ".weight" + (pipelines.size() > 1 ? "@" + std::to_string(p) : std::string()),
-                    std::make_shared<const RowMatrix>(std::move(compressed.What))));
+                saved.push_back(
+                    tensorOf(layer.name + ".weight" + (pipelines.size() > 1 ? "@" + std::to_string(p) : std::string()),
+                        std::make_shared<const RowMatrix>(std::move(compressed.What))));
             done += 1;
         }
     }
@@ -116,7 +122,8 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
         for (std::size_t p = 0; p < pipelines.size(); ++p)
             summary.add({recipe::pipelineLabel(pipelines[p], *registry), std::to_string(totals[p].layers),
                 significant(totals[p].bits / std::max(1.0, totals[p].weights), 4),
-                options.dump.empty() ? "-" : percent(totals[p].errorSum / static_cast<double>(totals[p].layers)), significant(totals[p].seconds)});
+                options.dump.empty() ? "-" : percent(totals[p].errorSum / static_cast<double>(totals[p].layers)),
+                significant(totals[p].seconds)});
         outcome.text += "\n" + summary.text();
     }
     if (options.dump.empty())

@@ -12,8 +12,8 @@ namespace {
 
 nlohmann::json scoresJson(const model::EvalScores& scores)
 {
-    nlohmann::json json = {{"perplexity", number(scores.perplexity)}, {"perplexity_se", number(scores.perplexitySe)}, {"nll", number(scores.nll)},
-        {"tokens", scores.tokens}, {"seconds", scores.seconds}};
+    nlohmann::json json = {{"perplexity", number(scores.perplexity)}, {"perplexity_se", number(scores.perplexitySe)},
+        {"nll", number(scores.nll)}, {"tokens", scores.tokens}, {"seconds", scores.seconds}};
     if (scores.hasReference) {
         json["kl_mean"] = number(scores.klMean);
         json["kl_se"] = number(scores.klSe);
@@ -55,7 +55,8 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
         for (const auto& pipeline : assignment.layers)
             if (pipeline && options.dump.empty())
                 for (const auto& need : recipe::pipelineNeeds(*pipeline, *registry))
-                    return fail(Errc::NotFound, "needs calibration (" + need + ")", given, "give --dump DUMP.h5; quantscope-cli capture writes one");
+                    return fail(Errc::NotFound, "needs calibration (" + need + ")", given,
+                        "give --dump DUMP.h5; quantscope-cli capture writes one");
         replacements.push_back(std::make_unique<recipe::RecipeReplacements>(workspace.runner, assignment));
         candidates.push_back({given, replacements.back().get(), options.reference.empty() ? nullptr : workspace.model});
     }
@@ -69,12 +70,14 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
     for (const auto& [key, value] : report.protocol)
         protocol[key] = value;
     nlohmann::json results = nlohmann::json::array();
-    TextTable table({"", "bits (layers)", "bits (file)", "file", "perplexity", "±", "KL to float", "±", "KL p99", "top-1", "seconds"});
+    TextTable table(
+        {"", "bits (layers)", "bits (file)", "file", "perplexity", "±", "KL to float", "±", "KL p99", "top-1", "seconds"});
     const auto row = [&](const std::string& name, const model::EvalScores& scores, const recipe::RecipeSize& size) {
-        table.add({name, significant(size.bitsLayers, 4), significant(size.bitsFile, 4), bytesText(size.bytesFile), significant(scores.perplexity, 5),
-            significant(scores.perplexitySe, 2), scores.hasReference ? significant(scores.klMean) : "-",
-            scores.hasReference ? significant(scores.klSe, 2) : "-", scores.hasReference ? significant(scores.klP99) : "-",
-            scores.hasReference ? percent(scores.top1Agreement) : "-", significant(scores.seconds)});
+        table.add({name, significant(size.bitsLayers, 4), significant(size.bitsFile, 4), bytesText(size.bytesFile),
+            significant(scores.perplexity, 5), significant(scores.perplexitySe, 2),
+            scores.hasReference ? significant(scores.klMean) : "-", scores.hasReference ? significant(scores.klSe, 2) : "-",
+            scores.hasReference ? significant(scores.klP99) : "-", scores.hasReference ? percent(scores.top1Agreement) : "-",
+            significant(scores.seconds)});
     };
     nlohmann::json referenceJson = scoresJson(report.reference);
     const recipe::RecipeSize referenceSize = recipe::recipeSize(*reference, {});
@@ -83,8 +86,9 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
     for (std::size_t i = 0; i < report.candidates.size(); ++i) {
         nlohmann::json entry = scoresJson(report.candidates[i]);
         entry["recipe"] = candidates[i].name;
-        const recipe::RecipeSize size = i < replacements.size() ? recipe::recipeSize(*workspace.model, replacements[i]->layerBits())
-                                                               : recipe::recipeSize(*workspace.model, {});
+        const recipe::RecipeSize size = i < replacements.size()
+            ? recipe::recipeSize(*workspace.model, replacements[i]->layerBits())
+            : recipe::recipeSize(*workspace.model, {});
         addSize(entry, size);
         row(candidates[i].name, report.candidates[i], size);
         results.push_back(std::move(entry));

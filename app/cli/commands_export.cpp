@@ -12,7 +12,8 @@ nlohmann::json findingsJson(const std::vector<recipe::Finding>& findings)
 {
     nlohmann::json list = nlohmann::json::array();
     for (const auto& finding : findings)
-        list.push_back({{"id", finding.id}, {"severity", finding.severity}, {"where", finding.where}, {"message", finding.message}});
+        list.push_back(
+            {{"id", finding.id}, {"severity", finding.severity}, {"where", finding.where}, {"message", finding.message}});
     return list;
 }
 
@@ -57,8 +58,9 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
     input.runner = workspace.runner;
     if (workspace.calibration.dump) {
         const auto& dump = *workspace.calibration.dump;
-        input.recipe.calibration = {{"dump_id", dump.id()}, {"model_id", dump.info().modelId}, {"dataset_id", dump.info().datasetId},
-            {"tokens", std::to_string(dump.info().tokens)}, {"seq_len", std::to_string(dump.info().seqLen)}, {"policy", dump.info().policy}};
+        input.recipe.calibration = {{"dump_id", dump.id()}, {"model_id", dump.info().modelId},
+            {"dataset_id", dump.info().datasetId}, {"tokens", std::to_string(dump.info().tokens)},
+            {"seq_len", std::to_string(dump.info().seqLen)}, {"policy", dump.info().policy}};
     }
 
     std::vector<recipe::Finding> findings = exporter->lint(input);
@@ -72,12 +74,13 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
     for (const auto& file : report.files)
         files.push_back(file.string());
     outcome.json = {{"format", options.format}, {"out", options.out}, {"files", files}, {"verified", report.verified},
-        {"findings", findingsJson(report.findings)}, {"bits_layers", number(report.size.bitsLayers)}, {"bits_file", number(report.size.bitsFile)},
-        {"bytes_file", number(report.size.bytesFile)}, {"layer_bytes", report.layerBytes}};
+        {"findings", findingsJson(report.findings)}, {"bits_layers", number(report.size.bitsLayers)},
+        {"bits_file", number(report.size.bitsFile)}, {"bytes_file", number(report.size.bytesFile)},
+        {"layer_bytes", report.layerBytes}};
     outcome.text = findingsText(report.findings);
-    outcome.text += fmt::format("{}: {} files, {} ({} bits per weight in layers, {} in the file), {}\n", options.out, report.files.size(),
-        bytesText(report.size.bytesFile), significant(report.size.bitsLayers, 4), significant(report.size.bitsFile, 4),
-        report.verified ? "read back and verified" : "not a checkpoint: checked as text");
+    outcome.text += fmt::format("{}: {} files, {} ({} bits per weight in layers, {} in the file), {}\n", options.out,
+        report.files.size(), bytesText(report.size.bytesFile), significant(report.size.bitsLayers, 4),
+        significant(report.size.bitsFile, 4), report.verified ? "read back and verified" : "not a checkpoint: checked as text");
     outcome.exitCode = report.hasErrors() ? 1 : 0;
     return outcome;
 }
@@ -88,7 +91,8 @@ Expected<Outcome> validate(const ValidateOptions& options, Context& context)
     QS_TRY(registry, context.stages());
     QS_TRY(report, exporters->validate(options.path, *registry, context.job()));
     Outcome outcome;
-    outcome.json = {{"path", options.path}, {"kind", report.kind}, {"problems", findingsJson(report.findings)}, {"runtimes", nlohmann::json::object()}};
+    outcome.json = {{"path", options.path}, {"kind", report.kind}, {"problems", findingsJson(report.findings)},
+        {"runtimes", nlohmann::json::object()}};
     for (const auto& verdict : report.runtimes)
         outcome.json["runtimes"][verdict.runtime] = {{"loads", verdict.loads}, {"why", verdict.why}};
     outcome.text = fmt::format("{}: {}\n{}", options.path, report.kind, findingsText(report.findings));
@@ -96,7 +100,8 @@ Expected<Outcome> validate(const ValidateOptions& options, Context& context)
     for (const auto& verdict : report.runtimes)
         table.add({verdict.runtime, verdict.loads, verdict.why});
     outcome.text += "\n" + table.text();
-    const bool bad = std::any_of(report.findings.begin(), report.findings.end(), [](const auto& f) { return f.severity == "error"; });
+    const bool bad
+        = std::any_of(report.findings.begin(), report.findings.end(), [](const auto& f) { return f.severity == "error"; });
     outcome.exitCode = bad ? 1 : 0;
     return outcome;
 }

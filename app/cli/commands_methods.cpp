@@ -29,8 +29,10 @@ const char* typeName(recipe::ParameterType type)
 nlohmann::json parameterJson(const recipe::ParameterSpec& spec, const recipe::ParameterValue& defaultValue)
 {
     const bool bounded = spec.min != spec.max;
-    return {{"name", spec.name}, {"type", typeName(spec.type)}, {"default", valueJson(defaultValue)}, {"min", bounded ? nlohmann::json(spec.min) : nlohmann::json(nullptr)},
-        {"max", bounded ? nlohmann::json(spec.max) : nlohmann::json(nullptr)}, {"choices", spec.choices}, {"unit", spec.unit}, {"help", spec.help}};
+    return {{"name", spec.name}, {"type", typeName(spec.type)}, {"default", valueJson(defaultValue)},
+        {"min", bounded ? nlohmann::json(spec.min) : nlohmann::json(nullptr)},
+        {"max", bounded ? nlohmann::json(spec.max) : nlohmann::json(nullptr)}, {"choices", spec.choices}, {"unit", spec.unit},
+        {"help", spec.help}};
 }
 
 /// Parameters of a method: those of its stages, once each, with the values that the method's own pipeline gives them.
@@ -63,10 +65,12 @@ Expected<Outcome> methods(Context& context)
     text += "methods\n";
     for (const auto& method : registry->methods()) {
         const nlohmann::json parameters = methodParameters(method, *registry);
-        outcome.json["methods"].push_back({{"id", method.id}, {"name", method.name}, {"family", method.family}, {"summary", method.summary},
-            {"pipeline", method.pipeline}, {"citation", method.citation}, {"url", method.url}, {"equations", method.equations},
-            {"fidelity", method.fidelity}, {"fidelity_note", method.fidelityNote}, {"needs", method.needs}, {"parameters", parameters}});
-        text += fmt::format("\n  {}: {}\n    {}\n    {} ({})\n    {}\n    pipeline: {}\n", method.id, method.name, method.summary, method.citation, method.url,
+        outcome.json["methods"].push_back({{"id", method.id}, {"name", method.name}, {"family", method.family},
+            {"summary", method.summary}, {"pipeline", method.pipeline}, {"citation", method.citation}, {"url", method.url},
+            {"equations", method.equations}, {"fidelity", method.fidelity}, {"fidelity_note", method.fidelityNote},
+            {"needs", method.needs}, {"parameters", parameters}});
+        text += fmt::format("\n  {}: {}\n    {}\n    {} ({})\n    {}\n    pipeline: {}\n", method.id, method.name,
+            method.summary, method.citation, method.url,
             method.fidelity + (method.fidelityNote.empty() ? std::string() : ": " + method.fidelityNote), method.pipeline);
     }
     text += "\nstages\n";
@@ -84,8 +88,9 @@ Expected<Outcome> methods(Context& context)
                 range = fmt::format(" ({} to {}{})", spec.min, spec.max, spec.unit.empty() ? std::string() : " " + spec.unit);
             text += fmt::format("    {} = {}{}  {}\n", spec.name, recipe::formatValue(spec.defaultValue), range, spec.help);
         }
-        outcome.json["stages"].push_back({{"id", info.id}, {"title", info.title}, {"slot", recipe::slotName(info.slot)}, {"family", info.family},
-            {"version", info.version}, {"citation", info.citation}, {"needs", info.needs}, {"parameters", parameters}});
+        outcome.json["stages"].push_back(
+            {{"id", info.id}, {"title", info.title}, {"slot", recipe::slotName(info.slot)}, {"family", info.family},
+                {"version", info.version}, {"citation", info.citation}, {"needs", info.needs}, {"parameters", parameters}});
     }
     return outcome;
 }

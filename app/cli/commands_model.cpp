@@ -52,7 +52,8 @@ Expected<Outcome> inspect(const InspectOptions& options, Context&)
 
     json["layers"] = nlohmann::json::array();
     for (const auto& layer : spec.layers) {
-        const std::string group = layer.fusionGroup < 0 ? std::string() : spec.fusionGroups[static_cast<std::size_t>(layer.fusionGroup)].name;
+        const std::string group
+            = layer.fusionGroup < 0 ? std::string() : spec.fusionGroups[static_cast<std::size_t>(layer.fusionGroup)].name;
         json["layers"].push_back({{"name", layer.name}, {"in", layer.in}, {"out", layer.out}, {"dtype", dtypeName(layer.dtype)},
             {"block", layer.block < 0 ? nlohmann::json(nullptr) : nlohmann::json(layer.block)},
             {"fusion_group", group.empty() ? nlohmann::json(nullptr) : nlohmann::json(group)}});
@@ -61,8 +62,9 @@ Expected<Outcome> inspect(const InspectOptions& options, Context&)
     std::uint64_t bytes = 0;
     for (const auto& tensor : model->checkpoint().tensors()) {
         bytes += tensor.bytes;
-        json["tensors"].push_back({{"name", model->hfName(tensor)}, {"stored_name", tensor.name}, {"shape", shapeJson(tensor.shape)},
-            {"dtype", dtypeName(tensor.dtype)}, {"bytes", tensor.bytes}, {"bits_per_weight", bitsPerWeight(tensor)}});
+        json["tensors"].push_back(
+            {{"name", model->hfName(tensor)}, {"stored_name", tensor.name}, {"shape", shapeJson(tensor.shape)},
+                {"dtype", dtypeName(tensor.dtype)}, {"bytes", tensor.bytes}, {"bits_per_weight", bitsPerWeight(tensor)}});
     }
     json["bytes"] = bytes;
     json["problems"] = nlohmann::json::array();
@@ -73,27 +75,28 @@ Expected<Outcome> inspect(const InspectOptions& options, Context&)
     json["tokenizer"] = nullptr;
     if (auto tokenizer = model->tokenizer()) {
         tokenizerText = (*tokenizer)->description();
-        json["tokenizer"] = {{"description", tokenizerText}, {"vocabulary", (*tokenizer)->vocabularySize()}, {"adds_bos", (*tokenizer)->addsBos()},
-            {"id", (*tokenizer)->id()}};
+        json["tokenizer"] = {{"description", tokenizerText}, {"vocabulary", (*tokenizer)->vocabularySize()},
+            {"adds_bos", (*tokenizer)->addsBos()}, {"id", (*tokenizer)->id()}};
     } else if (tokenizer.error().code != Errc::NotFound) {
         tokenizerText = tokenizer.error().line();
         json["problems"].push_back({{"severity", "warning"}, {"where", "tokenizer"}, {"message", tokenizer.error().line()}});
     }
 
     std::string& text = outcome.text;
-    text += fmt::format("{}  {}  {}, {} parameters, {}\n", spec.name, spec.architecture, model->checkpoint().format(), spec.parameters,
-        bytesText(static_cast<double>(bytes)));
+    text += fmt::format("{}  {}  {}, {} parameters, {}\n", spec.name, spec.architecture, model->checkpoint().format(),
+        spec.parameters, bytesText(static_cast<double>(bytes)));
     if (spec.blocks > 0)
-        text += fmt::format("{} blocks, hidden {}, FFN {}, {} heads, {} KV heads of {}, context {}, vocabulary {}{}\n", spec.blocks, spec.hidden,
-            spec.ffn, spec.heads, spec.kvHeads, spec.headDim, spec.context, spec.vocab, spec.tiedEmbeddings ? " (tied embeddings)" : "");
+        text += fmt::format("{} blocks, hidden {}, FFN {}, {} heads, {} KV heads of {}, context {}, vocabulary {}{}\n",
+            spec.blocks, spec.hidden, spec.ffn, spec.heads, spec.kvHeads, spec.headDim, spec.context, spec.vocab,
+            spec.tiedEmbeddings ? " (tied embeddings)" : "");
     text += fmt::format("tokenizer: {}\n", tokenizerText);
     for (const auto& problem : json["problems"])
         text += fmt::format("{}: {}: {}\n", problem["severity"].get<std::string>(), problem["where"].get<std::string>(),
             problem["message"].get<std::string>());
     TextTable table({"tensor", "shape", "dtype", "size", "bits/weight"});
     for (const auto& tensor : model->checkpoint().tensors())
-        table.add({model->hfName(tensor), shapeText(tensor.shape), dtypeName(tensor.dtype), bytesText(static_cast<double>(tensor.bytes)),
-            fmt::format("{:.3g}", bitsPerWeight(tensor))});
+        table.add({model->hfName(tensor), shapeText(tensor.shape), dtypeName(tensor.dtype),
+            bytesText(static_cast<double>(tensor.bytes)), fmt::format("{:.3g}", bitsPerWeight(tensor))});
     text += "\n" + table.text();
     return outcome;
 }
@@ -122,10 +125,11 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context)
     std::error_code ignored;
     const auto bytes = std::filesystem::file_size(options.out, ignored);
     Outcome outcome;
-    outcome.json = {{"dump", options.out}, {"id", dump->id()}, {"model_id", info.modelId}, {"dataset_id", info.datasetId}, {"tokens", info.tokens},
-        {"seq_len", info.seqLen}, {"policy", info.policy}, {"inputs", dump->inputIds().size()}, {"layers", dump->layers().size()}, {"bytes", bytes}};
-    outcome.text = fmt::format("{}: {} tokens in windows of {}, {} inputs of {} layers, {}\n", options.out, info.tokens, info.seqLen,
-        dump->inputIds().size(), dump->layers().size(), bytesText(static_cast<double>(bytes)));
+    outcome.json = {{"dump", options.out}, {"id", dump->id()}, {"model_id", info.modelId}, {"dataset_id", info.datasetId},
+        {"tokens", info.tokens}, {"seq_len", info.seqLen}, {"policy", info.policy}, {"inputs", dump->inputIds().size()},
+        {"layers", dump->layers().size()}, {"bytes", bytes}};
+    outcome.text = fmt::format("{}: {} tokens in windows of {}, {} inputs of {} layers, {}\n", options.out, info.tokens,
+        info.seqLen, dump->inputIds().size(), dump->layers().size(), bytesText(static_cast<double>(bytes)));
     return outcome;
 }
 

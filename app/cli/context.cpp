@@ -98,7 +98,8 @@ Expected<const session::PluginManager*> Context::plugins()
             fmt::print(stderr, "quantscope-cli: warning: {}\n", error.toStdString());
     }
     if (m_plugins->stages().stages().empty())
-        return fail(Errc::NotFound, "no method plugin was found", session::PluginManager::defaultFolders().join(QStringLiteral(", ")).toStdString(),
+        return fail(Errc::NotFound, "no method plugin was found",
+            session::PluginManager::defaultFolders().join(QStringLiteral(", ")).toStdString(),
             "run the program from its build or installation folder, or set QS_PLUGIN_PATH");
     return m_plugins.get();
 }
@@ -152,8 +153,8 @@ Expected<std::vector<model::LayerIndex>> selectLayers(const model::ModelSpec& sp
                 selected.push_back(static_cast<model::LayerIndex>(i));
     }
     if (selected.empty())
-        return fail(Errc::NotFound,
-            spec.layers.empty() ? "the model has no layers" : "no layer matches '" + pattern + "'", "--layers",
+        return fail(Errc::NotFound, spec.layers.empty() ? "the model has no layers" : "no layer matches '" + pattern + "'",
+            "--layers",
             spec.layers.empty() ? "give a model with 2-D weights" : "layers are named like " + spec.layers.front().name);
     return selected;
 }

@@ -19,7 +19,8 @@ constexpr int kFailed = 1;
 constexpr int kWrongUsage = 2;
 constexpr int kCancelled = 130;
 
-/// libgomp reads its wait policy when it is loaded, so an idle team only stays off the cores if the variable is there before main.
+/// libgomp reads its wait policy when it is loaded, so an idle team only stays off the cores if the variable is there before
+/// main.
 void ensurePassiveOpenMp(char** argv)
 {
     if (std::getenv("OMP_WAIT_POLICY") != nullptr)
@@ -32,7 +33,8 @@ int report(const qs::Error& error, bool json, const std::string& command)
 {
     if (json)
         std::cout << nlohmann::json{{"error",
-                         {{"code", qs::errcName(error.code)}, {"message", error.message}, {"where", error.where}, {"hint", error.hint}}}}
+                                        {{"code", qs::errcName(error.code)}, {"message", error.message}, {"where", error.where},
+                                            {"hint", error.hint}}}}
                          .dump(2)
                   << "\n";
     fmt::print(stderr, "quantscope-cli {}: {}\n", command, error.line());
@@ -82,9 +84,11 @@ int main(int argc, char** argv)
     capture->add_option("MODEL", captureOptions.model, "Model to run")->required();
     capture->add_option("--text", captureOptions.text, "UTF-8 text file to calibrate on");
     capture->add_option("--out", captureOptions.out, "Dump to write")->required();
-    capture->add_option("--samples", captureOptions.samples, "Windows (default: min(128, what the text holds))")->check(positive);
+    capture->add_option("--samples", captureOptions.samples, "Windows (default: min(128, what the text holds))")
+        ->check(positive);
     capture->add_option("--seq-len", captureOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(positive);
-    capture->add_option("--keep-tokens", captureOptions.keepTokens, "Raw token vectors to keep per layer input")->check(positive);
+    capture->add_option("--keep-tokens", captureOptions.keepTokens, "Raw token vectors to keep per layer input")
+        ->check(positive);
     capture->add_option("--layers", captureOptions.layers, "Collect Gram matrices only for layers that match this pattern");
     capture->add_flag("--gram-float32", captureOptions.gramFloat32, "Store Gram matrices in float32 (half the size)");
     capture->add_option("--merge", captureOptions.merge, "Merge these two dumps of MODEL instead of running it")->expected(2);
@@ -105,7 +109,9 @@ int main(int argc, char** argv)
         [&](auto& context) { return qs::cli::compare(compareOptions, context); });
     compare->add_option("MODEL", compareOptions.model, "Model")->required();
     compare->add_option("--dump", compareOptions.dump, "Calibration dump");
-    compare->add_option("--pipeline", compareOptions.pipelines, "Method name, name(key=value,...), canonical text, or a .json file; repeatable")
+    compare
+        ->add_option("--pipeline", compareOptions.pipelines,
+            "Method name, name(key=value,...), canonical text, or a .json file; repeatable")
         ->required()
         ->allow_extra_args(false);
     compare->add_option("--layers", compareOptions.layers, "Only layers whose name matches this PCRE2 pattern (unanchored)");
@@ -117,7 +123,8 @@ int main(int argc, char** argv)
     eval->add_option("MODEL", evalOptions.model, "Model")->required();
     eval->add_option("--text", evalOptions.text, "UTF-8 text file to evaluate on")->required();
     eval->add_option("--seq-len", evalOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(positive);
-    eval->add_option("--recipe", evalOptions.recipes, "Recipe file or text of one pipeline; repeatable")->allow_extra_args(false);
+    eval->add_option("--recipe", evalOptions.recipes, "Recipe file or text of one pipeline; repeatable")
+        ->allow_extra_args(false);
     eval->add_option("--dump", evalOptions.dump, "Calibration dump, for methods that need one");
     eval->add_option("--max-tokens", evalOptions.maxTokens, "Use at most this many tokens of the text")->check(positive);
     eval->add_option("--reference", evalOptions.reference, "Model to compare MODEL with (same vocabulary)");
@@ -154,7 +161,8 @@ int main(int argc, char** argv)
     try {
         outcome = run(context);
     } catch (const std::bad_alloc&) {
-        outcome = qs::fail(qs::Errc::OutOfMemory, "not enough memory", name, "close other programs, or choose fewer layers or samples");
+        outcome = qs::fail(
+            qs::Errc::OutOfMemory, "not enough memory", name, "close other programs, or choose fewer layers or samples");
     } catch (const std::exception& exception) {
         outcome = qs::fail(qs::Errc::Internal, exception.what(), name, "this is a bug of Quantscope");
     }
@@ -167,7 +175,8 @@ int main(int argc, char** argv)
         std::cout << outcome->text;
     std::cout.flush();
     if (!std::cout) {
-        fmt::print(stderr, "quantscope-cli {}: standard output: cannot be written (check the disk or the reader of the pipe)\n", name);
+        fmt::print(
+            stderr, "quantscope-cli {}: standard output: cannot be written (check the disk or the reader of the pipe)\n", name);
         return kFailed;
     }
     return outcome->exitCode;

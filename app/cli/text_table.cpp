@@ -18,7 +18,8 @@ std::size_t width(const std::string& text)
 bool numeric(const std::string& text)
 {
     return text.empty() || text == "-" || std::isdigit(static_cast<unsigned char>(text.front())) != 0
-        || ((text.front() == '-' || text.front() == '+') && text.size() > 1 && std::isdigit(static_cast<unsigned char>(text[1])) != 0)
+        || ((text.front() == '-' || text.front() == '+') && text.size() > 1
+            && std::isdigit(static_cast<unsigned char>(text[1])) != 0)
         || text == "nan" || text == "inf";
 }
 

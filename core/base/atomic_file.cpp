@@ -114,12 +114,14 @@ Expected<std::string> readTextFile(const fs::path& path, std::size_t limit)
 {
     std::error_code code;
     if (!fs::is_regular_file(path, code))
-        return fail(Errc::NotFound, code ? "cannot be read: " + code.message() : "is not a file", path.string(), "check the path");
+        return fail(
+            Errc::NotFound, code ? "cannot be read: " + code.message() : "is not a file", path.string(), "check the path");
     const auto size = fs::file_size(path, code);
     if (code)
         return fail(Errc::Io, "cannot be read: " + code.message(), path.string());
     if (size > limit)
-        return fail(Errc::Format, "is larger than the " + std::to_string(limit) + " bytes expected of such a file", path.string());
+        return fail(
+            Errc::Format, "is larger than the " + std::to_string(limit) + " bytes expected of such a file", path.string());
     std::ifstream stream(path, std::ios::binary);
     std::string text(static_cast<std::size_t>(size), '\0');
     stream.read(text.data(), static_cast<std::streamsize>(text.size()));

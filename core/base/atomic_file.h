@@ -13,8 +13,8 @@ namespace qs {
 
 /// A file that appears whole or not at all: written to a temporary name in the same folder, synced, then renamed.
 ///
-/// Errors   Io with the path and the system's reason (full disk, permissions). Without commit() the destructor removes the temporary.
-/// Threads  one instance per thread.
+/// Errors   Io with the path and the system's reason (full disk, permissions). Without commit() the destructor removes the
+/// temporary. Threads  one instance per thread.
 class AtomicFile {
 public:
     static Expected<AtomicFile> create(const std::filesystem::path& target);

@@ -35,8 +35,7 @@ struct Error {
     std::string line() const;
 };
 
-template <class T>
-using Expected = tl::expected<T, Error>;
+template <class T> using Expected = tl::expected<T, Error>;
 
 inline tl::unexpected<Error> fail(Errc code, std::string message, std::string where = {}, std::string hint = {})
 {
@@ -45,7 +44,8 @@ inline tl::unexpected<Error> fail(Errc code, std::string message, std::string wh
 
 } // namespace qs
 
-/// Evaluates an Expected<T> expression; on failure returns its error from the enclosing function, else binds `var` to the value.
+/// Evaluates an Expected<T> expression; on failure returns its error from the enclosing function, else binds `var` to the
+/// value.
 #define QS_CONCAT_INNER(a, b) a##b
 #define QS_CONCAT(a, b) QS_CONCAT_INNER(a, b)
 #define QS_TRY(var, ...) QS_TRY_IMPL(QS_CONCAT(qsTry_, __LINE__), var, __VA_ARGS__)

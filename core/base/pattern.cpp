@@ -33,10 +33,12 @@ Expected<Pattern> Pattern::compile(std::string_view expression)
         PCRE2_UCHAR message[256] = {};
         pcre2_get_error_message(number, message, sizeof message);
         return fail(Errc::InvalidArgument,
-            "is not a valid expression: " + std::string(reinterpret_cast<const char*>(message)) + " at offset " + std::to_string(offset),
+            "is not a valid expression: " + std::string(reinterpret_cast<const char*>(message)) + " at offset "
+                + std::to_string(offset),
             std::string(expression), "PCRE2 syntax; it may match anywhere in a layer's name");
     }
-    return Pattern(std::shared_ptr<const pcre2_code>(code, [](const pcre2_code* c) { pcre2_code_free(const_cast<pcre2_code*>(c)); }),
+    return Pattern(
+        std::shared_ptr<const pcre2_code>(code, [](const pcre2_code* c) { pcre2_code_free(const_cast<pcre2_code*>(c)); }),
         std::string(expression));
 }
 
@@ -50,7 +52,8 @@ bool Pattern::matches(std::string_view text) const
         throw std::bad_alloc();
     pcre2_set_match_limit(context.get(), kMatchLimit);
     pcre2_set_depth_limit(context.get(), kDepthLimit);
-    return pcre2_match(m_code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0, data.get(), context.get()) >= 0;
+    return pcre2_match(m_code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0, data.get(), context.get())
+        >= 0;
 }
 
 } // namespace qs

@@ -10,10 +10,11 @@
 
 namespace qs {
 
-/// The seam between algorithms and the device that does their dense arithmetic. One CPU implementation is built in; others are plugins.
+/// The seam between algorithms and the device that does their dense arithmetic. One CPU implementation is built in; others are
+/// plugins.
 ///
-/// All matrices are row-major in host memory. Implementations serialise their library calls (one compute thread per library), so any
-/// thread may call. Same inputs and thread count give the same bits.
+/// All matrices are row-major in host memory. Implementations serialise their library calls (one compute thread per library),
+/// so any thread may call. Same inputs and thread count give the same bits.
 class Backend {
 public:
     virtual ~Backend() = default;
@@ -31,7 +32,8 @@ public:
 
     /// C = alpha * op(A) * op(B) + beta * C in float64.
     virtual void gemmD(bool transA, bool transB, double alpha, MatrixViewD A, MatrixViewD B, double beta, MutMatrixViewD C) = 0;
-    /// Lower Cholesky factor in place (A = L L^T); the strict upper triangle is set to 0. Error NotFinite when A is not positive definite.
+    /// Lower Cholesky factor in place (A = L L^T); the strict upper triangle is set to 0. Error NotFinite when A is not
+    /// positive definite.
     virtual Expected<void> cholesky(MutMatrixViewD A) = 0;
     /// Inverse of a lower triangular matrix in place.
     virtual Expected<void> invertLower(MutMatrixViewD L) = 0;

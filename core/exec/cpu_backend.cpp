@@ -16,8 +16,8 @@
 extern "C" {
 void dpotrf_(const char* uplo, const int* n, double* a, const int* lda, int* info);
 void dtrtri_(const char* uplo, const char* diag, const int* n, double* a, const int* lda, int* info);
-void dsyevd_(const char* jobz, const char* uplo, const int* n, double* a, const int* lda, double* w, double* work, const int* lwork,
-    int* iwork, const int* liwork, int* info);
+void dsyevd_(const char* jobz, const char* uplo, const int* n, double* a, const int* lda, double* w, double* work,
+    const int* lwork, int* iwork, const int* liwork, int* info);
 }
 
 namespace qs {
@@ -61,7 +61,8 @@ public:
         const Index d = X.cols();
         if (G.rows() != d || G.cols() != d)
             throw std::invalid_argument("gram: shapes do not agree");
-        // Only blocks on and below the diagonal are computed; kBlock keeps the float32 tile in cache while it is added in float64.
+        // Only blocks on and below the diagonal are computed; kBlock keeps the float32 tile in cache while it is added in
+        // float64.
         constexpr Index kBlock = 1024;
         RowMatrix tile(std::min(d, kBlock), std::min(d, kBlock));
         for (Index t = 0; t < X.rows(); t += kGramTile) {
@@ -71,7 +72,8 @@ public:
                 for (Index j = 0; j <= i; j += kBlock) {
                     const Index cols = std::min(kBlock, d - j);
                     const MutMatrixView product(tile.data(), rows, cols, tile.cols());
-                    gemm(true, false, 1.0F, part.block(0, i, part.rows(), rows), part.block(0, j, part.rows(), cols), 0.0F, product);
+                    gemm(true, false, 1.0F, part.block(0, i, part.rows(), rows), part.block(0, j, part.rows(), cols), 0.0F,
+                        product);
                     parallelFor(0, rows, 64, [&](Index begin, Index end) {
                         for (Index r = begin; r < end; ++r) {
                             const Index last = i == j ? r + 1 : cols; // lower triangle only

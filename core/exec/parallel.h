@@ -7,7 +7,8 @@
 
 namespace qs {
 
-/// Number of worker threads that parallelFor uses, the caller included. Default: the number of processors available to this process.
+/// Number of worker threads that parallelFor uses, the caller included. Default: the number of processors available to this
+/// process.
 int threadCount();
 /// Sets it (>= 1). Not while parallelFor runs elsewhere.
 void setThreadCount(int count);
@@ -15,8 +16,9 @@ void setThreadCount(int count);
 /// Runs body(b, e) over disjoint chunks [b, e) that cover [begin, end), each of `grain` items (the last may be short).
 ///
 /// The chunks depend only on begin, end and grain, never on the number of threads, so a kernel that reduces per chunk and then
-/// over chunks in order gives the same bits for any thread count. Chunks run concurrently in any order; the call returns when all
-/// are done. Nested calls run serially on the calling thread. An exception in a chunk is rethrown here after the others ended.
+/// over chunks in order gives the same bits for any thread count. Chunks run concurrently in any order; the call returns when
+/// all are done. Nested calls run serially on the calling thread. An exception in a chunk is rethrown here after the others
+/// ended.
 void parallelFor(Index begin, Index end, Index grain, const std::function<void(Index, Index)>& body);
 
 } // namespace qs

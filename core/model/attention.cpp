@@ -69,9 +69,11 @@ private:
         const Index end = to - m_begin; // one past the last
         const float* queries = m_in.data() + from * m_in.stride() + head * D;
         for (Index r = 0; r < rows; ++r)
-            std::fill(scores.row(r).begin() + begin, scores.row(r).begin() + std::min(stride, (end + kPanel - 1) / kPanel * kPanel), 0.0F);
+            std::fill(scores.row(r).begin() + begin,
+                scores.row(r).begin() + std::min(stride, (end + kPanel - 1) / kPanel * kPanel), 0.0F);
         for (Index panel = beginPanel; panel * kPanel < end; ++panel)
-            addProduct(queries, m_in.stride(), m_keys.data() + panel * D * kPanel, kPanel, scores.data() + panel * kPanel, stride, rows, kPanel, D);
+            addProduct(queries, m_in.stride(), m_keys.data() + panel * D * kPanel, kPanel, scores.data() + panel * kPanel,
+                stride, rows, kPanel, D);
 
         const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
         float inverse[kTile];
@@ -79,7 +81,8 @@ private:
             const auto row = scores.row(r);
             const Index lo = firstKey(from + r) - m_begin;
             const Index hi = from + r + 1 - m_begin;
-            inverse[r] = static_cast<float>(1.0 / expScaled(row.subspan(static_cast<std::size_t>(lo), static_cast<std::size_t>(hi - lo)), scale));
+            inverse[r] = static_cast<float>(
+                1.0 / expScaled(row.subspan(static_cast<std::size_t>(lo), static_cast<std::size_t>(hi - lo)), scale));
             std::fill(row.begin() + begin, row.begin() + lo, 0.0F);
             std::fill(row.begin() + hi, row.begin() + end, 0.0F);
         }
@@ -87,7 +90,8 @@ private:
         for (Index r = 0; r < rows; ++r)
             std::fill_n(out + r * m_out.stride(), D, 0.0F);
         for (Index j = begin; j < end; j += kValues)
-            addProduct(scores.data() + j, stride, m_values.row(j).data(), D, out, m_out.stride(), rows, D, std::min(kValues, end - j));
+            addProduct(
+                scores.data() + j, stride, m_values.row(j).data(), D, out, m_out.stride(), rows, D, std::min(kValues, end - j));
         for (Index r = 0; r < rows; ++r)
             for (Index c = 0; c < D; ++c)
                 out[r * m_out.stride() + c] *= inverse[r];

@@ -47,8 +47,10 @@ Expected<Linear> loadLinear(const Model& model, LayerIndex index, const Replacem
         return linear;
     if (!replacement->weight.empty()) {
         if (replacement->weight.rows() != spec.out || replacement->weight.cols() != spec.in)
-            return fail(Errc::Mismatch, fmt::format("the replacement is {} x {}, the layer {} x {}", replacement->weight.rows(),
-                replacement->weight.cols(), spec.out, spec.in), spec.name);
+            return fail(Errc::Mismatch,
+                fmt::format("the replacement is {} x {}, the layer {} x {}", replacement->weight.rows(),
+                    replacement->weight.cols(), spec.out, spec.in),
+                spec.name);
         linear.weight = std::move(replacement->weight);
     }
     linear.quantizeInput = std::move(replacement->quantizeInput);
@@ -74,8 +76,8 @@ Expected<void> requireFinite(MatrixView matrix, const std::string& name)
                 row = r;
                 col = c;
             }
-    return fail(Errc::NotFinite, fmt::format("holds {} values that are NaN or Inf, the first at ({}, {})", count, row, col), name,
-        "the checkpoint is damaged: get it again");
+    return fail(Errc::NotFinite, fmt::format("holds {} values that are NaN or Inf, the first at ({}, {})", count, row, col),
+        name, "the checkpoint is damaged: get it again");
 }
 
 Expected<RowMatrix> loadFinite(const Model& model, const std::string& name)
@@ -102,8 +104,8 @@ Expected<BlockWeights> loadBlock(const Model& model, int block, const Replacemen
     const ModelSpec& spec = model.spec();
     BlockWeights weights;
     const std::pair<const char*, Linear*> layers[] = {{"self_attn.q_proj", &weights.q}, {"self_attn.k_proj", &weights.k},
-        {"self_attn.v_proj", &weights.v}, {"self_attn.o_proj", &weights.o}, {"mlp.gate_proj", &weights.gate}, {"mlp.up_proj", &weights.up},
-        {"mlp.down_proj", &weights.down}};
+        {"self_attn.v_proj", &weights.v}, {"self_attn.o_proj", &weights.o}, {"mlp.gate_proj", &weights.gate},
+        {"mlp.up_proj", &weights.up}, {"mlp.down_proj", &weights.down}};
     std::string prefix;
     for (const auto& [module, target] : layers) {
         LayerIndex found = -1;

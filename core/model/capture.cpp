@@ -58,8 +58,8 @@ struct Collected {
 
 class Collector final : public InputObserver {
 public:
-    Collector(const ModelSpec& spec, const std::optional<Pattern>& gramLayers, std::vector<bool> heldOut, Index length, Index keepTokens,
-        stats::DumpWriter& writer)
+    Collector(const ModelSpec& spec, const std::optional<Pattern>& gramLayers, std::vector<bool> heldOut, Index length,
+        Index keepTokens, stats::DumpWriter& writer)
         : m_heldOut(std::move(heldOut))
         , m_positions(static_cast<std::size_t>(length))
         , m_keepTokens(keepTokens)
@@ -113,8 +113,8 @@ public:
     }
 
 private:
-    /// Collections of earlier blocks are used again: allocating and freeing their matrices for every block tears the heap to pieces
-    /// (three times the peak memory, measured).
+    /// Collections of earlier blocks are used again: allocating and freeing their matrices for every block tears the heap to
+    /// pieces (three times the peak memory, measured).
     Collected& collected(const std::string& inputId, Index channels)
     {
         const auto found = m_collected.find(inputId);
@@ -171,8 +171,8 @@ private:
 
 } // namespace
 
-Expected<void> capture(const std::shared_ptr<const Model>& model, const std::filesystem::path& text, const std::filesystem::path& target,
-    const CaptureOptions& options, const JobContext& job)
+Expected<void> capture(const std::shared_ptr<const Model>& model, const std::filesystem::path& text,
+    const std::filesystem::path& target, const CaptureOptions& options, const JobContext& job)
 {
     constexpr Index kDefaultSamples = 128;
     if (options.samples < 0 || options.keepTokens < 0)
@@ -185,7 +185,8 @@ Expected<void> capture(const std::shared_ptr<const Model>& model, const std::fil
         gramLayers = pattern;
         const auto& layers = model->spec().layers;
         if (std::none_of(layers.begin(), layers.end(), [&](const LayerSpec& layer) { return pattern.matches(layer.name); }))
-            return fail(Errc::InvalidArgument, "matches no layer of the model", options.gramLayers, "PCRE2 syntax; it may match anywhere in a layer's name");
+            return fail(Errc::InvalidArgument, "matches no layer of the model", options.gramLayers,
+                "PCRE2 syntax; it may match anywhere in a layer's name");
     }
     QS_TRY(content, readTextFile(text, kLargestText));
     job.progress(0.0, "tokenizing");
@@ -197,7 +198,9 @@ Expected<void> capture(const std::shared_ptr<const Model>& model, const std::fil
     }
     const Windows& windows = tokenized->windows;
     if (options.samples > tokenized->available)
-        return fail(Errc::InvalidArgument, fmt::format("holds {} windows of {} tokens, {} were asked for", tokenized->available, windows.length, options.samples),
+        return fail(Errc::InvalidArgument,
+            fmt::format(
+                "holds {} windows of {} tokens, {} were asked for", tokenized->available, windows.length, options.samples),
             text.string(), "ask for fewer samples, or use a longer text");
 
     stats::DumpInfo info;
@@ -209,8 +212,8 @@ Expected<void> capture(const std::shared_ptr<const Model>& model, const std::fil
     info.seed = options.seed;
     QS_TRY(writer, stats::createDump(target, info, {.gramFloat32 = options.gramFloat32}));
     QS_CHECK(writer->addTokenIds(windows.ids));
-    Collector collector(model->spec(), gramLayers, chooseHoldout(windows.count(), options.holdoutShare, options.seed), windows.length,
-        std::min(options.keepTokens, windows.tokens()), *writer);
+    Collector collector(model->spec(), gramLayers, chooseHoldout(windows.count(), options.holdoutShare, options.seed),
+        windows.length, std::min(options.keepTokens, windows.tokens()), *writer);
     QS_CHECK(Engine(model, cpuBackend()).run(windows, nullptr, &collector, job.part(0.01, 0.99)));
     QS_CHECK(job.poll());
     QS_CHECK(writer->commit());

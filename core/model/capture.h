@@ -19,9 +19,9 @@ struct CaptureOptions {
 };
 
 /// Runs a text through a model and writes an `act-dump/1` file: statistics of every layer input, fit, holdout and sink parts.
-/// Errors   NotFound without a tokenizer or text; InvalidArgument for a text shorter than one window; Cancelled (nothing is left behind).
-/// Memory   one decoded block, the Grams of its inputs, and the hidden states.
-Expected<void> capture(const std::shared_ptr<const Model>& model, const std::filesystem::path& text, const std::filesystem::path& target,
-    const CaptureOptions& options, const JobContext& job);
+/// Errors   NotFound without a tokenizer or text; InvalidArgument for a text shorter than one window; Cancelled (nothing is
+/// left behind). Memory   one decoded block, the Grams of its inputs, and the hidden states.
+Expected<void> capture(const std::shared_ptr<const Model>& model, const std::filesystem::path& text,
+    const std::filesystem::path& target, const CaptureOptions& options, const JobContext& job);
 
 } // namespace qs::model

@@ -34,9 +34,11 @@ public:
         const json* value = get(names);
         if (!value)
             return {};
-        if (!value->is_number_integer() || (value->is_number_unsigned() && value->get<std::uint64_t>() > std::uint64_t{kLargest})
+        if (!value->is_number_integer()
+            || (value->is_number_unsigned() && value->get<std::uint64_t>() > std::uint64_t{kLargest})
             || value->get<Index>() < least || value->get<Index>() > kLargest)
-            return fail(Errc::Format, "must be an integer in " + std::to_string(least) + ".." + std::to_string(kLargest), at(names));
+            return fail(
+                Errc::Format, "must be an integer in " + std::to_string(least) + ".." + std::to_string(kLargest), at(names));
         target = value->get<Index>();
         return {};
     }
@@ -98,7 +100,8 @@ Expected<json> ropeObject(const json& root, const std::string& where, ModelSpec&
             if (!value.is_object())
                 continue;
             if (common && *common != value)
-                spec.problems.push_back({"error", std::string("config.json: ") + key, "rotation that differs by layer type is not implemented"});
+                spec.problems.push_back(
+                    {"error", std::string("config.json: ") + key, "rotation that differs by layer type is not implemented"});
             common = value;
         }
         return common ? *common : *found;
@@ -158,7 +161,8 @@ Expected<void> readWindows(const json& root, const Fields& fields, const std::st
             return fail(Errc::Format, "must be a list of layer types", where + ": layer_types");
         for (const json& type : *types) {
             if (type != "full_attention" && type != "sliding_attention")
-                return fail(Errc::Format, "holds a type other than full_attention and sliding_attention", where + ": layer_types");
+                return fail(
+                    Errc::Format, "holds a type other than full_attention and sliding_attention", where + ": layer_types");
             spec.blockWindows.push_back(type == "sliding_attention" ? window : 0);
         }
     } else if (spec.modelType == "qwen2") {
@@ -183,7 +187,8 @@ void reportUnrunnable(const json& root, const Fields& fields, ModelSpec& spec)
             error("quantization_config", "tensors of method " + method + " are not decoded");
     }
     if (root.value("model_type", json()) == "llama" && root.value("pretraining_tp", json(1)) != 1)
-        spec.problems.push_back({"info", "config.json: pretraining_tp", "tensor-parallel slicing is ignored: it changes no result"});
+        spec.problems.push_back(
+            {"info", "config.json: pretraining_tp", "tensor-parallel slicing is ignored: it changes no result"});
 }
 
 } // namespace
@@ -199,19 +204,24 @@ Expected<Description> describeConfig(std::string_view text, const std::string& w
     ModelSpec& spec = result.spec;
     spec.family = Family::Llama;
     QS_CHECK(fields.read(spec.modelType, {"model_type"}));
-    if (const json* names = fields.get({"architectures"}); names && names->is_array() && !names->empty() && names->front().is_string())
+    if (const json* names = fields.get({"architectures"});
+        names && names->is_array() && !names->empty() && names->front().is_string())
         spec.architecture = names->front().get<std::string>();
     if (spec.modelType.empty()) {
-        for (const auto& [architecture, type] : {std::pair{"LlamaForCausalLM", "llama"}, {"MistralForCausalLM", "mistral"}, {"Qwen2ForCausalLM", "qwen2"}})
+        for (const auto& [architecture, type] :
+            {std::pair{"LlamaForCausalLM", "llama"}, {"MistralForCausalLM", "mistral"}, {"Qwen2ForCausalLM", "qwen2"}})
             if (spec.architecture == architecture)
                 spec.modelType = type;
     }
     if (spec.modelType != "llama" && spec.modelType != "mistral" && spec.modelType != "qwen2")
         return fail(Errc::Unsupported,
-            "architecture " + (spec.architecture.empty() ? "" : spec.architecture + " ") + "(model_type '" + spec.modelType + "') is not one of llama, mistral, qwen2",
+            "architecture " + (spec.architecture.empty() ? "" : spec.architecture + " ") + "(model_type '" + spec.modelType
+                + "') is not one of llama, mistral, qwen2",
             where, "to look at its matrices alone, open a copy of the .safetensors file in a folder without config.json");
     if (spec.architecture.empty())
-        spec.architecture = spec.modelType == "llama" ? "LlamaForCausalLM" : spec.modelType == "mistral" ? "MistralForCausalLM" : "Qwen2ForCausalLM";
+        spec.architecture = spec.modelType == "llama" ? "LlamaForCausalLM"
+            : spec.modelType == "mistral"             ? "MistralForCausalLM"
+                                                      : "Qwen2ForCausalLM";
 
     QS_CHECK(fields.read(spec.blocks, {"num_hidden_layers", "n_layer", "n_layers", "num_layers"}));
     QS_CHECK(fields.read(spec.hidden, {"hidden_size", "n_embd", "n_embed", "d_model", "dim"}));
@@ -221,15 +231,18 @@ Expected<Description> describeConfig(std::string_view text, const std::string& w
     QS_CHECK(fields.read(spec.headDim, {"head_dim"}));
     QS_CHECK(fields.read(spec.vocab, {"vocab_size"}));
     QS_CHECK(fields.read(spec.context, {"max_position_embeddings", "n_positions", "max_sequence_length"}));
-    for (const auto& [value, name] : {std::pair{spec.blocks, "num_hidden_layers"}, {spec.hidden, "hidden_size"}, {spec.ffn, "intermediate_size"},
-             {spec.heads, "num_attention_heads"}, {spec.vocab, "vocab_size"}})
+    for (const auto& [value, name] : {std::pair{spec.blocks, "num_hidden_layers"}, {spec.hidden, "hidden_size"},
+             {spec.ffn, "intermediate_size"}, {spec.heads, "num_attention_heads"}, {spec.vocab, "vocab_size"}})
         if (value == 0)
             return fail(Errc::Format, "is missing", where + ": " + name, "complete the config.json");
     if (spec.context == 0)
-        spec.context = spec.modelType == "llama" ? 2048 : spec.modelType == "mistral" ? 4096 * 32 : 32768; // the classes' defaults
+        spec.context = spec.modelType == "llama" ? 2048
+            : spec.modelType == "mistral"        ? 4096 * 32
+                                                 : 32768; // the classes' defaults
     if (spec.headDim == 0) {
         if (spec.hidden % spec.heads != 0)
-            return fail(Errc::Format, "does not divide hidden_size, and head_dim is not given", where + ": num_attention_heads");
+            return fail(
+                Errc::Format, "does not divide hidden_size, and head_dim is not given", where + ": num_attention_heads");
         spec.headDim = spec.hidden / spec.heads;
     }
     spec.normEps = 1e-6;

@@ -44,7 +44,8 @@ public:
                 number = list->front();
         }
         if (!number || *number < least || *number > kLargest)
-            return fail(Errc::Format, "must be an integer in " + std::to_string(least) + ".." + std::to_string(kLargest), m_where + ": " + key);
+            return fail(Errc::Format, "must be an integer in " + std::to_string(least) + ".." + std::to_string(kLargest),
+                m_where + ": " + key);
         target = *number;
         return {};
     }
@@ -61,7 +62,8 @@ public:
         else if (const auto* u = std::get_if<std::uint64_t>(value))
             number = static_cast<double>(*u);
         if (!(number >= least && number <= most))
-            return fail(Errc::Format, "must be a number in " + std::to_string(least) + ".." + std::to_string(most), m_where + ": " + key);
+            return fail(Errc::Format, "must be a number in " + std::to_string(least) + ".." + std::to_string(most),
+                m_where + ": " + key);
         target = number;
         return {};
     }
@@ -151,9 +153,11 @@ Expected<Description> describeGguf(const io::Checkpoint& checkpoint)
     Index valueDim = spec.headDim;
     QS_CHECK(meta.read(valueDim, prefix + "attention.value_length"));
     if (spec.headDim == 0)
-        return fail(Errc::Format, "does not divide the embedding length, and no key length is given", where + ": " + prefix + "attention.head_count");
+        return fail(Errc::Format, "does not divide the embedding length, and no key length is given",
+            where + ": " + prefix + "attention.head_count");
     if (valueDim != spec.headDim)
-        return fail(Errc::Unsupported, "value length differs from key length", where + ": " + prefix + "attention.value_length");
+        return fail(
+            Errc::Unsupported, "value length differs from key length", where + ": " + prefix + "attention.value_length");
     Index experts = 0;
     QS_CHECK(meta.read(experts, prefix + "expert_count", 0));
     if (experts > 0)

@@ -21,8 +21,8 @@ struct Description {
 };
 
 /// Reads the text of a config.json.
-/// Errors   Format for text that is not JSON, or a field of the wrong type or out of range (named); Unsupported for another architecture.
-/// Source   `formats.md` 1.4 (synonyms, `rope_parameters` and `dtype` of transformers 5).
+/// Errors   Format for text that is not JSON, or a field of the wrong type or out of range (named); Unsupported for another
+/// architecture. Source   `formats.md` 1.4 (synonyms, `rope_parameters` and `dtype` of transformers 5).
 Expected<Description> describeConfig(std::string_view json, const std::string& where);
 
 /// Reads GGUF metadata. Errors as describeConfig; NotFound without `general.architecture`.

@@ -45,7 +45,8 @@ void rmsNorm(MatrixView x, std::span<const float> gamma, double eps, MutMatrixVi
 /// One pass of all windows through the model.
 class Run {
 public:
-    Run(const Model& model, Backend& backend, const Windows& windows, const Replacements* replacements, InputObserver* observer, const JobContext& job)
+    Run(const Model& model, Backend& backend, const Windows& windows, const Replacements* replacements, InputObserver* observer,
+        const JobContext& job)
         : m_model(model)
         , m_spec(model.spec())
         , m_backend(backend)
@@ -70,8 +71,10 @@ public:
                 QS_CHECK(m_job.poll());
                 const Index first = stack * m_stackWindows;
                 const Index count = std::min(m_stackWindows, windows - first);
-                QS_CHECK(passBlock(weights, block, first, count, hidden.mut().rowRange(first * m_windows.length, count * m_windows.length)));
-                m_job.progress(static_cast<double>(block * stacks + stack + 1) / steps, fmt::format("block {} of {}", block + 1, m_spec.blocks));
+                QS_CHECK(passBlock(
+                    weights, block, first, count, hidden.mut().rowRange(first * m_windows.length, count * m_windows.length)));
+                m_job.progress(static_cast<double>(block * stacks + stack + 1) / steps,
+                    fmt::format("block {} of {}", block + 1, m_spec.blocks));
             }
             if (m_observer)
                 QS_CHECK(m_observer->blockDone(block, m_job));
@@ -121,7 +124,8 @@ private:
             for (Index t = 0; t < m_windows.length; ++t) {
                 const std::int32_t id = ids[static_cast<std::size_t>(t)];
                 if (id < 0 || id >= m_spec.vocab)
-                    return fail(Errc::Mismatch, fmt::format("token id {} is outside the model's vocabulary of {}", id, m_spec.vocab), {},
+                    return fail(Errc::Mismatch,
+                        fmt::format("token id {} is outside the model's vocabulary of {}", id, m_spec.vocab), {},
                         "use the tokenizer that belongs to the model");
                 const MutMatrixView row = hidden.mut().rowRange(w * m_windows.length + t, 1);
                 QS_CHECK(m_model.checkpoint().readRows(*info, id, row));
@@ -181,7 +185,8 @@ private:
         parallelFor(0, rows, 64, [&](Index begin, Index end) {
             for (Index t = begin; t < end; ++t)
                 for (Index head = 0; head < m_spec.heads + m_spec.kvHeads; ++head)
-                    m_rope.rotate(qkv.row(t).subspan(static_cast<std::size_t>(head * D), static_cast<std::size_t>(D)), t % m_windows.length);
+                    m_rope.rotate(qkv.row(t).subspan(static_cast<std::size_t>(head * D), static_cast<std::size_t>(D)),
+                        t % m_windows.length);
         });
         causalAttention({count, m_windows.length, m_spec.heads, m_spec.kvHeads, D, m_spec.windowOf(block)}, qkv, attention);
         QS_CHECK(observe(weights.o, firstWindow, count, attention));
@@ -239,7 +244,8 @@ Engine::Engine(std::shared_ptr<const Model> model, Backend& backend)
 {
 }
 
-Expected<RowMatrix> Engine::run(const Windows& windows, const Replacements* replacements, InputObserver* observer, const JobContext& job) const
+Expected<RowMatrix> Engine::run(
+    const Windows& windows, const Replacements* replacements, InputObserver* observer, const JobContext& job) const
 {
     if (const std::string reason = m_model->spec().whyNotRunnable(); !reason.empty())
         return fail(Errc::Unsupported, "the model cannot be run: " + reason, m_model->checkpoint().path().string());

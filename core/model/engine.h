@@ -38,11 +38,12 @@ class Replacements {
 public:
     virtual ~Replacements() = default;
     /// Nothing when the layer is not touched. `original` is the decoded weight.
-    virtual Expected<std::optional<LayerReplacement>> layer(LayerIndex index, MatrixView original, const JobContext& job) const = 0;
+    virtual Expected<std::optional<LayerReplacement>> layer(
+        LayerIndex index, MatrixView original, const JobContext& job) const = 0;
 };
 
-/// Receives layer inputs while a model runs: x (tokens of one window, in), once per shared input and window, in order of windows
-/// within an input. Calls come from the thread that runs the engine, one at a time.
+/// Receives layer inputs while a model runs: x (tokens of one window, in), once per shared input and window, in order of
+/// windows within an input. Calls come from the thread that runs the engine, one at a time.
 class InputObserver {
 public:
     virtual ~InputObserver() = default;
@@ -57,7 +58,8 @@ public:
 /// Windows are stacked, up to about 4096 tokens, so that matrix products are large.
 ///
 /// Memory   one decoded block, the hidden states of all windows, and the scratch of one stack (at most 256 MiB, or one window).
-/// Errors   Unsupported for a spec that cannot be run (the reason is named); Mismatch for a replacement of another shape or a token id
+/// Errors   Unsupported for a spec that cannot be run (the reason is named); Mismatch for a replacement of another shape or a
+/// token id
 ///          outside the vocabulary; NotFinite for NaN or Inf in a weight (the tensor and place are named); Cancelled.
 /// Threads  const: runs on different threads share the cores; matrix products use all of them.
 class Engine {
@@ -65,7 +67,8 @@ public:
     Engine(std::shared_ptr<const Model> model, Backend& backend);
 
     /// Hidden states after the final norm: (windows * length, hidden), windows in order.
-    Expected<RowMatrix> run(const Windows& windows, const Replacements* replacements, InputObserver* observer, const JobContext& job) const;
+    Expected<RowMatrix> run(
+        const Windows& windows, const Replacements* replacements, InputObserver* observer, const JobContext& job) const;
     /// The output head (vocab, hidden) as float32: the tied embedding or lm_head.
     Expected<RowMatrix> head() const;
     const Model& model() const { return *m_model; }

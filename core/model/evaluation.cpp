@@ -79,13 +79,15 @@ Expected<TokenScores> score(const Windows& windows, const Outputs& candidate, co
         const Index rows = std::min(tile, tokens - first);
         cpuBackend().linear(candidate.hidden.view().rowRange(first, rows), *candidate.head, logits.mut().rowRange(0, rows));
         if (reference)
-            cpuBackend().linear(reference->hidden.view().rowRange(first, rows), *reference->head, referenceLogits.mut().rowRange(0, rows));
+            cpuBackend().linear(
+                reference->hidden.view().rowRange(first, rows), *reference->head, referenceLogits.mut().rowRange(0, rows));
         parallelFor(0, rows, 4, [&](Index begin, Index end) {
             for (Index r = begin; r < end; ++r) {
                 const Index token = first + r, position = token % windows.length;
                 if (position + 1 == windows.length)
                     continue; // the last token of a window predicts nothing
-                const std::int32_t next = windows.ids[static_cast<std::size_t>(token / windows.length)][static_cast<std::size_t>(position + 1)];
+                const std::int32_t next
+                    = windows.ids[static_cast<std::size_t>(token / windows.length)][static_cast<std::size_t>(position + 1)];
                 const auto q = std::as_const(logits).row(r);
                 const double logSum = sumRow(q, nullptr).logSum;
                 const auto index = static_cast<std::size_t>(token);
@@ -97,7 +99,8 @@ Expected<TokenScores> score(const Windows& windows, const Outputs& candidate, co
                 // KL = sum p ((x - lse x) - (y - lse y)); rounding can bring a zero below zero
                 const double kl = sums.weighted - (sums.logSum - logSum);
                 scores.kl[index] = kl < 0.0 ? 0.0 : kl;
-                scores.sameTop[index] = std::max_element(p.begin(), p.end()) - p.begin() == std::max_element(q.begin(), q.end()) - q.begin();
+                scores.sameTop[index]
+                    = std::max_element(p.begin(), p.end()) - p.begin() == std::max_element(q.begin(), q.end()) - q.begin();
             }
         });
         job.progress(static_cast<double>(first + rows) / static_cast<double>(tokens), "logits");
@@ -125,8 +128,7 @@ Moments momentsOf(const std::vector<double>& values)
 }
 
 /// Values of predicted tokens only: the last of each window is left out.
-template <class T>
-std::vector<double> predicted(const std::vector<T>& values, Index length)
+template <class T> std::vector<double> predicted(const std::vector<T>& values, Index length)
 {
     std::vector<double> result;
     for (std::size_t i = 0; i < values.size(); ++i)
@@ -211,15 +213,16 @@ Expected<void> checkCandidate(const EvalCandidate& candidate, const Model& model
         return fail(Errc::Mismatch, fmt::format("has a vocabulary of {}, the reference {}", spec.vocab, model.spec().vocab),
             candidate.model->checkpoint().path().string(), "compare models with the same tokenizer");
     if (length > spec.context)
-        return fail(Errc::InvalidArgument, fmt::format("has a context of {}, shorter than the windows of {}", spec.context, length),
+        return fail(Errc::InvalidArgument,
+            fmt::format("has a context of {}, shorter than the windows of {}", spec.context, length),
             candidate.model->checkpoint().path().string(), "choose a shorter sequence length");
     return {};
 }
 
 } // namespace
 
-Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::string_view text, const std::vector<EvalCandidate>& candidates,
-    const EvalOptions& options, const JobContext& job)
+Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::string_view text,
+    const std::vector<EvalCandidate>& candidates, const EvalOptions& options, const JobContext& job)
 {
     if (options.seqLen == 1)
         return fail(Errc::InvalidArgument, "a window of one token predicts nothing", "sequence length");
@@ -231,7 +234,8 @@ Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::st
     if (options.maxTokens > 0) {
         const Index wanted = options.maxTokens / windows.length;
         if (wanted < 1)
-            return fail(Errc::InvalidArgument, fmt::format("{} tokens are less than one window of {}", options.maxTokens, windows.length), "tokens");
+            return fail(Errc::InvalidArgument,
+                fmt::format("{} tokens are less than one window of {}", options.maxTokens, windows.length), "tokens");
         windows.ids.resize(static_cast<std::size_t>(std::min(wanted, windows.count())));
     }
     for (const EvalCandidate& candidate : candidates)

@@ -16,7 +16,8 @@ struct EvalOptions {
 };
 
 /// Scores of one candidate on a text. Windows do not overlap, each predicts seqLen - 1 tokens, the tail is dropped.
-///   perplexity = exp(nll), perplexity_se = ppl * sd(token nll) / sqrt(n); KL = sum p ln(p / q), p the reference, per predicted token.
+///   perplexity = exp(nll), perplexity_se = ppl * sd(token nll) / sqrt(n); KL = sum p ln(p / q), p the reference, per predicted
+///   token.
 struct EvalScores {
     double perplexity = 0, perplexitySe = 0, nll = 0;
     Index tokens = 0; ///< Predicted tokens.
@@ -40,7 +41,7 @@ struct EvalReport {
 
 /// Perplexity of the model and, for every candidate, its scores against the model. Final hidden states of both are kept and the
 /// logits are computed tile by tile, so memory does not grow with the vocabulary.
-Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::string_view text, const std::vector<EvalCandidate>& candidates,
-    const EvalOptions& options, const JobContext& job);
+Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::string_view text,
+    const std::vector<EvalCandidate>& candidates, const EvalOptions& options, const JobContext& job);
 
 } // namespace qs::model

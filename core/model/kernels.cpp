@@ -19,8 +19,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 /// Four rows (or one) by two vectors of C stay in registers while k runs.
 template <int kRows, int kVectors, class D>
-HWY_INLINE void tile(D d, const float* HWY_RESTRICT A, Index lda, const float* HWY_RESTRICT B, Index ldb, float* HWY_RESTRICT C, Index ldc,
-    Index k)
+HWY_INLINE void tile(D d, const float* HWY_RESTRICT A, Index lda, const float* HWY_RESTRICT B, Index ldb, float* HWY_RESTRICT C,
+    Index ldc, Index k)
 {
     const auto lanes = static_cast<Index>(hn::Lanes(d));
     hn::Vec<D> sum[kRows][kVectors];
@@ -43,8 +43,8 @@ HWY_INLINE void tile(D d, const float* HWY_RESTRICT A, Index lda, const float* H
 }
 
 template <int kRows>
-HWY_INLINE void rowsOf(const float* HWY_RESTRICT A, Index lda, const float* HWY_RESTRICT B, Index ldb, float* HWY_RESTRICT C, Index ldc, Index n,
-    Index k)
+HWY_INLINE void rowsOf(const float* HWY_RESTRICT A, Index lda, const float* HWY_RESTRICT B, Index ldb, float* HWY_RESTRICT C,
+    Index ldc, Index n, Index k)
 {
     const hn::ScalableTag<float> d;
     const auto lanes = static_cast<Index>(hn::Lanes(d));
@@ -68,10 +68,9 @@ void addProductTarget(const float* A, Index lda, const float* B, Index ldb, floa
         rowsOf<1>(A + i * lda, lda, B, ldb, C + i * ldc, ldc, n, k);
 }
 
-/// exp by x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor sum of r. Adding 1.5 * 2^23 rounds to the integer n and leaves it in the
-/// low bits, from where a shift brings it into the exponent.
-template <class D>
-HWY_INLINE hn::Vec<D> expFloat(D d, hn::Vec<D> x)
+/// exp by x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor sum of r. Adding 1.5 * 2^23 rounds to the integer n and leaves it in
+/// the low bits, from where a shift brings it into the exponent.
+template <class D> HWY_INLINE hn::Vec<D> expFloat(D d, hn::Vec<D> x)
 {
     const hn::RebindToSigned<D> di;
     const auto lowest = hn::Set(d, -86.5F);
@@ -92,8 +91,7 @@ HWY_INLINE hn::Vec<D> expFloat(D d, hn::Vec<D> x)
     return hn::IfThenElse(hn::Eq(x, x), result, x); // NaN stays
 }
 
-template <class D>
-HWY_INLINE hn::Vec<D> expDouble(D d, hn::Vec<D> x)
+template <class D> HWY_INLINE hn::Vec<D> expDouble(D d, hn::Vec<D> x)
 {
     const hn::RebindToSigned<D> di;
     const auto lowest = hn::Set(d, -700.0);
@@ -104,16 +102,15 @@ HWY_INLINE hn::Vec<D> expDouble(D d, hn::Vec<D> x)
     auto r = hn::Sub(y, hn::Mul(n, hn::Set(d, 0.693147180369123816490)));
     r = hn::Sub(r, hn::Mul(n, hn::Set(d, 1.90821492927058770002e-10)));
     auto p = hn::Set(d, 1.0 / 6227020800.0);
-    for (const double c : {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24,
-             1.0 / 6, 0.5, 1.0, 1.0})
+    for (const double c : {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720,
+             1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0})
         p = hn::Add(hn::Mul(p, r), hn::Set(d, c));
     const auto scaled = hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<52>(hn::BitCast(di, shifted))));
     return hn::IfThenElse(hn::Eq(x, x), hn::IfThenZeroElse(hn::Lt(x, lowest), scaled), x);
 }
 
 /// Applies f to vectors and, for the tail, to single lanes: the same operations on every element.
-template <class F>
-HWY_INLINE void forVectors(Index n, F f)
+template <class F> HWY_INLINE void forVectors(Index n, F f)
 {
     const hn::ScalableTag<float> d;
     const auto lanes = static_cast<Index>(hn::Lanes(d));

@@ -7,9 +7,9 @@
 
 namespace qs::model {
 
-// Elementwise kernels of the engine, dispatched at run time to the widest vectors of the processor. Every output element is formed
-// by the same multiplications and additions in the same order on every target (no fused operations), so results do not depend on
-// the processor. Threads: pure.
+// Elementwise kernels of the engine, dispatched at run time to the widest vectors of the processor. Every output element is
+// formed by the same multiplications and additions in the same order on every target (no fused operations), so results do not
+// depend on the processor. Threads: pure.
 
 /// C += A B with sums in the order of k. Shapes: A (m, k), B (k, n), C (m, n), rows `lda`, `ldb`, `ldc` elements apart.
 void addProduct(const float* A, Index lda, const float* B, Index ldb, float* C, Index ldc, Index m, Index n, Index k);

@@ -52,7 +52,8 @@ public:
             const bool vector = info->shape.size() < 2;
             const MatrixView rows = vector ? MatrixView(result.data(), result.cols(), 1) : result.view();
             if (rows.rows() % (2 * heads) != 0)
-                return fail(Errc::Mismatch, "its rows cannot be split into " + std::to_string(heads) + " heads", std::string(hfName));
+                return fail(
+                    Errc::Mismatch, "its rows cannot be split into " + std::to_string(heads) + " heads", std::string(hfName));
             RowMatrix ordered = halfSplitRows(rows, heads);
             if (vector)
                 std::copy(ordered.values().begin(), ordered.values().end(), result.data());
@@ -131,7 +132,8 @@ private:
         const fs::path& path = m_checkpoint->path();
         const fs::path file = (fs::is_directory(path, code) ? path : path.parent_path()) / "tokenizer.json";
         if (!fs::exists(file, code))
-            return fail(Errc::NotFound, "the model has no tokenizer", file.string(), "put the model's tokenizer.json beside it");
+            return fail(
+                Errc::NotFound, "the model has no tokenizer", file.string(), "put the model's tokenizer.json beside it");
         return io::openTokenizerJson(file);
     }
 
@@ -147,7 +149,8 @@ bool holdsTensors(const fs::path& folder)
     for (const auto& entry : fs::directory_iterator(folder, code)) {
         const std::string extension = entry.path().extension().string();
         const std::string name = entry.path().filename().string();
-        if (extension == ".safetensors" || extension == ".gguf" || extension == ".bin" || extension == ".pt" || name.ends_with(".index.json"))
+        if (extension == ".safetensors" || extension == ".gguf" || extension == ".bin" || extension == ".pt"
+            || name.ends_with(".index.json"))
             return true;
     }
     return false;
@@ -162,9 +165,10 @@ std::string displayName(const fs::path& path, bool folder)
     return folder ? full.filename().string() : full.stem().string();
 }
 
-/// What explains the tensors, or nothing where they stay plain (with the reason in `plainReason` when there is something to tell).
-Expected<std::optional<Description>> describe(const io::Checkpoint& checkpoint, const TensorNames& names, const fs::path& path, bool folder,
-    std::string& plainReason)
+/// What explains the tensors, or nothing where they stay plain (with the reason in `plainReason` when there is something to
+/// tell).
+Expected<std::optional<Description>> describe(
+    const io::Checkpoint& checkpoint, const TensorNames& names, const fs::path& path, bool folder, std::string& plainReason)
 {
     if (checkpoint.format() == "gguf") {
         auto described = describeGguf(checkpoint);

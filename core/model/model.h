@@ -26,7 +26,8 @@ public:
     virtual const std::string& id() const = 0;
     /// The tensor behind a Hugging Face name, or null.
     virtual const io::TensorInfo* tensor(std::string_view hfName) const = 0;
-    /// Hugging Face name of a stored tensor ("model.embed_tokens.weight" for "token_embd.weight"); the stored name when it has none.
+    /// Hugging Face name of a stored tensor ("model.embed_tokens.weight" for "token_embd.weight"); the stored name when it has
+    /// none.
     virtual std::string hfName(const io::TensorInfo& tensor) const = 0;
     /// A whole tensor in Hugging Face row order, float32; a vector is one row. NaN and Inf are passed on as they are stored.
     virtual Expected<RowMatrix> load(std::string_view hfName) const = 0;
@@ -37,9 +38,10 @@ public:
     Expected<RowMatrix> loadWeight(const LayerSpec& layer) const { return load(layer.weight); }
 };
 
-/// Opens a Hugging Face folder, a safetensors file or index, or a GGUF file. A config.json beside a single file is used where it
-/// describes that file; without one the result is a set of plain tensors. What contradicts the tensors is listed in the spec's problems.
-/// Errors   those of openCheckpoint; Unsupported for an architecture that is not of the Llama family (the message names it);
+/// Opens a Hugging Face folder, a safetensors file or index, or a GGUF file. A config.json beside a single file is used where
+/// it describes that file; without one the result is a set of plain tensors. What contradicts the tensors is listed in the
+/// spec's problems. Errors   those of openCheckpoint; Unsupported for an architecture that is not of the Llama family (the
+/// message names it);
 ///          Format for a config.json whose folder has no tensors.
 Expected<std::shared_ptr<const Model>> openModel(const std::filesystem::path& path);
 

@@ -63,7 +63,8 @@ struct RopeSpec {
     double theta = 10000.0;
     Index dims = 0; ///< Rotated dimensions of a head.
     std::string scaling = "none"; ///< none | linear | llama3 | yarn | dynamic.
-    double factor = 1.0, lowFreqFactor = 1.0, highFreqFactor = 4.0, originalContext = 0.0, attentionFactor = 0.0, betaFast = 32.0, betaSlow = 1.0;
+    double factor = 1.0, lowFreqFactor = 1.0, highFreqFactor = 4.0, originalContext = 0.0, attentionFactor = 0.0,
+           betaFast = 32.0, betaSlow = 1.0;
     bool truncate = true; ///< yarn: whole numbers for the ends of the ramp.
     std::string factors; ///< Stored tensor that divides the frequencies (GGUF `rope_freqs.weight`), or empty.
 };
@@ -74,7 +75,8 @@ struct Problem {
     std::string message;
 };
 
-/// What a checkpoint is made of, in Hugging Face terms, explained by config.json or GGUF metadata and checked against its tensors.
+/// What a checkpoint is made of, in Hugging Face terms, explained by config.json or GGUF metadata and checked against its
+/// tensors.
 struct ModelSpec {
     Family family = Family::Plain;
     std::string modelType; ///< "llama", "mistral", "qwen2"; empty for plain tensors.

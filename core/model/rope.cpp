@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/model/rope.h"
 
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -24,7 +23,8 @@ void scaleYarn(const RopeSpec& rope, std::vector<double>& f)
 {
     const auto dims = static_cast<double>(rope.dims);
     // the dimension whose pair turns `turns` times within the original context
-    const auto dimensionOf = [&](double turns) { return dims * std::log(rope.originalContext / (turns * kTwoPi)) / (2.0 * std::log(rope.theta)); };
+    const auto dimensionOf
+        = [&](double turns) { return dims * std::log(rope.originalContext / (turns * kTwoPi)) / (2.0 * std::log(rope.theta)); };
     double low = dimensionOf(rope.betaFast);
     double high = dimensionOf(rope.betaSlow);
     if (rope.truncate) {
@@ -73,7 +73,8 @@ Expected<RopeTable> RopeTable::create(const RopeSpec& rope, Index length, std::s
 {
     QS_TRY(f, ropeFrequencies(rope));
     if (!factors.empty() && factors.size() != f.size())
-        return fail(Errc::Mismatch, "has " + std::to_string(factors.size()) + " factors for " + std::to_string(f.size()) + " pairs", rope.factors);
+        return fail(Errc::Mismatch,
+            "has " + std::to_string(factors.size()) + " factors for " + std::to_string(f.size()) + " pairs", rope.factors);
     for (std::size_t i = 0; i < factors.size(); ++i)
         f[i] /= static_cast<double>(factors[i]);
     const double magnitude = attentionFactor(rope);

@@ -18,7 +18,8 @@ namespace qs::model {
 ///   yarn    a ramp over i between f / factor and f; cos and sin times the attention factor (0.1 ln factor + 1)
 ///
 /// Shapes   cos, sin: (length, D / 2).   Threads   immutable.
-/// Source   Su et al. 2021, arXiv:2104.09864; Peng et al. 2023, arXiv:2309.00071 (yarn); Llama 3.1 model card and code conventions.
+/// Source   Su et al. 2021, arXiv:2104.09864; Peng et al. 2023, arXiv:2309.00071 (yarn); Llama 3.1 model card and code
+/// conventions.
 class RopeTable {
 public:
     /// `factors` divides the frequencies; empty: none. Error Unsupported for a scaling without a formula here.

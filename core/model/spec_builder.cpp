@@ -54,14 +54,18 @@ private:
         if (m_spec.kvHeads == 0)
             m_spec.kvHeads = m_spec.heads;
         if (m_spec.heads % m_spec.kvHeads != 0)
-            problem("error", m_description.source, fmt::format("{} query heads are not a multiple of {} key-value heads", m_spec.heads, m_spec.kvHeads));
+            problem("error", m_description.source,
+                fmt::format("{} query heads are not a multiple of {} key-value heads", m_spec.heads, m_spec.kvHeads));
         if (m_spec.rope.dims != m_spec.headDim)
-            problem("error", m_description.source, fmt::format("rotation of {} of {} head dimensions is not implemented", m_spec.rope.dims, m_spec.headDim));
+            problem("error", m_description.source,
+                fmt::format("rotation of {} of {} head dimensions is not implemented", m_spec.rope.dims, m_spec.headDim));
         else if (m_spec.headDim % 2 != 0)
-            problem("error", m_description.source, fmt::format("head dimension {} is odd: it cannot be rotated in pairs", m_spec.headDim));
+            problem("error", m_description.source,
+                fmt::format("head dimension {} is odd: it cannot be rotated in pairs", m_spec.headDim));
         const std::string& scaling = m_spec.rope.scaling;
         if (scaling != "none" && scaling != "linear" && scaling != "llama3" && scaling != "yarn")
-            problem("error", m_description.source, fmt::format("rotary scaling '{}' is not implemented (none, linear, llama3, yarn are)", scaling));
+            problem("error", m_description.source,
+                fmt::format("rotary scaling '{}' is not implemented (none, linear, llama3, yarn are)", scaling));
     }
 
     void checkBlocks()
@@ -69,8 +73,9 @@ private:
         const auto& blocks = m_names.blocks();
         const Index stored = blocks.empty() ? 0 : *blocks.rbegin() + 1;
         if (static_cast<Index>(blocks.size()) != m_spec.blocks || stored != m_spec.blocks)
-            problem("error", m_description.source, fmt::format("says {} blocks, the tensors hold {}{}", m_spec.blocks, blocks.size(),
-                stored == static_cast<Index>(blocks.size()) ? "" : fmt::format(" (numbered up to {})", stored - 1)));
+            problem("error", m_description.source,
+                fmt::format("says {} blocks, the tensors hold {}{}", m_spec.blocks, blocks.size(),
+                    stored == static_cast<Index>(blocks.size()) ? "" : fmt::format(" (numbered up to {})", stored - 1)));
     }
 
     std::string prefixOf(int block) const { return fmt::format("{}layers.{}.", m_names.prefix(), block); }
@@ -85,7 +90,8 @@ private:
         }
         m_explained.insert(tensor);
         if (tensor->shape != shape)
-            problem("error", name, fmt::format("is {}, but {} asks for {}", shapeText(tensor->shape), m_description.source, shapeText(shape)));
+            problem("error", name,
+                fmt::format("is {}, but {} asks for {}", shapeText(tensor->shape), m_description.source, shapeText(shape)));
         if (tensor->dtype != DType::Packed && !dtypeInfo(tensor->dtype).decodable)
             problem("error", name, fmt::format("has type {}, which is not decoded", dtypeName(tensor->dtype)));
         return tensor;
@@ -121,7 +127,8 @@ private:
             expect(name + ".bias", {out});
         else if (stored) {
             m_explained.insert(stored);
-            problem("warning", name + ".bias", m_description.source + " gives this layer no bias: it is ignored, as transformers does");
+            problem("warning", name + ".bias",
+                m_description.source + " gives this layer no bias: it is ignored, as transformers does");
         }
         if (!tensor || tensor->shape.size() != 2)
             return -1;
@@ -140,8 +147,8 @@ private:
     }
 
     /// Several layers that read one input: layers, site and fusion group.
-    std::vector<LayerIndex> addGroup(int block, SiteKind kind, const std::vector<std::pair<std::string, Index>>& modules, Index in, bool bias,
-        const std::string& norm, const std::string& fused)
+    std::vector<LayerIndex> addGroup(int block, SiteKind kind, const std::vector<std::pair<std::string, Index>>& modules,
+        Index in, bool bias, const std::string& norm, const std::string& fused)
     {
         std::vector<LayerIndex> all, present;
         std::string input;
@@ -184,20 +191,23 @@ private:
         expect(prefix + "input_layernorm.weight", {m_spec.hidden});
         expect(prefix + "post_attention_layernorm.weight", {m_spec.hidden});
         const auto qkv = addGroup(block, SiteKind::AttentionIn,
-            {{"self_attn.q_proj", query}, {"self_attn.k_proj", keyValue}, {"self_attn.v_proj", keyValue}}, m_spec.hidden, m_description.biasQkv,
-            "input_layernorm.weight", "self_attn.qkv_proj");
-        if (addGroup(block, SiteKind::ValueOut, {{"self_attn.o_proj", m_spec.hidden}}, query, m_description.biasO, {}, {})[0] >= 0) {
+            {{"self_attn.q_proj", query}, {"self_attn.k_proj", keyValue}, {"self_attn.v_proj", keyValue}}, m_spec.hidden,
+            m_description.biasQkv, "input_layernorm.weight", "self_attn.qkv_proj");
+        if (addGroup(block, SiteKind::ValueOut, {{"self_attn.o_proj", m_spec.hidden}}, query, m_description.biasO, {}, {})[0]
+            >= 0) {
             SiteSpec& site = m_spec.sites.back();
             site.producerLayer = qkv[2];
             site.diagonalFolds = m_spec.kvHeads == m_spec.heads && qkv[2] >= 0;
             if (m_spec.kvHeads != m_spec.heads)
-                site.whyNot = fmt::format("v has {} heads for {} query heads: scales would have to be tied", m_spec.kvHeads, m_spec.heads);
+                site.whyNot = fmt::format(
+                    "v has {} heads for {} query heads: scales would have to be tied", m_spec.kvHeads, m_spec.heads);
             else if (qkv[2] < 0)
                 site.whyNot = "v_proj is missing";
         }
-        const auto mlp = addGroup(block, SiteKind::MlpIn, {{"mlp.gate_proj", m_spec.ffn}, {"mlp.up_proj", m_spec.ffn}}, m_spec.hidden,
-            m_description.biasMlp, "post_attention_layernorm.weight", "mlp.gate_up_proj");
-        if (addGroup(block, SiteKind::UpDown, {{"mlp.down_proj", m_spec.hidden}}, m_spec.ffn, m_description.biasMlp, {}, {})[0] >= 0) {
+        const auto mlp = addGroup(block, SiteKind::MlpIn, {{"mlp.gate_proj", m_spec.ffn}, {"mlp.up_proj", m_spec.ffn}},
+            m_spec.hidden, m_description.biasMlp, "post_attention_layernorm.weight", "mlp.gate_up_proj");
+        if (addGroup(block, SiteKind::UpDown, {{"mlp.down_proj", m_spec.hidden}}, m_spec.ffn, m_description.biasMlp, {}, {})[0]
+            >= 0) {
             SiteSpec& site = m_spec.sites.back();
             site.producerLayer = mlp[1];
             site.diagonalFolds = mlp[1] >= 0;
@@ -257,7 +267,8 @@ ModelSpec buildPlainSpec(const io::Checkpoint& checkpoint)
         if (tensor.shape.size() != 2 || !name.ends_with(kSuffix) || name.size() == kSuffix.size())
             continue;
         if (tensor.dtype != DType::Packed && !dtypeInfo(tensor.dtype).decodable) {
-            spec.problems.push_back({"warning", tensor.name, fmt::format("has type {}, which is not decoded: it is no layer", dtypeName(tensor.dtype))});
+            spec.problems.push_back({"warning", tensor.name,
+                fmt::format("has type {}, which is not decoded: it is no layer", dtypeName(tensor.dtype))});
             continue;
         }
         LayerSpec layer;
@@ -277,7 +288,8 @@ ModelSpec buildPlainSpec(const io::Checkpoint& checkpoint)
         spec.layers.push_back(std::move(layer));
     }
     if (spec.layers.empty())
-        spec.problems.push_back({"warning", checkpoint.path().string(), "holds no 2-D tensor NAME.weight: there is no layer to work on"});
+        spec.problems.push_back(
+            {"warning", checkpoint.path().string(), "holds no 2-D tensor NAME.weight: there is no layer to work on"});
     return spec;
 }
 

@@ -15,7 +15,8 @@ Expected<TokenizedText> tokenizeText(const Model& model, std::string_view text, 
     if (const std::string reason = model.spec().whyNotRunnable(); !reason.empty())
         return fail(Errc::Unsupported, "the model cannot be run: " + reason, model.checkpoint().path().string());
     if (seqLen < 0 || seqLen > context)
-        return fail(Errc::InvalidArgument, fmt::format("{} tokens is outside 1..{}, the model's context", seqLen, context), "sequence length");
+        return fail(Errc::InvalidArgument, fmt::format("{} tokens is outside 1..{}, the model's context", seqLen, context),
+            "sequence length");
     const Index length = seqLen > 0 ? seqLen : std::min(kDefaultLength, context);
     QS_TRY(tokenizer, model.tokenizer());
     const std::vector<std::int32_t> ids = tokenizer->encode(text);
@@ -28,8 +29,8 @@ Expected<TokenizedText> tokenizeText(const Model& model, std::string_view text, 
     digest.add(text);
     result.digest = digest.hex();
     if (result.available < 1)
-        return fail(Errc::InvalidArgument, fmt::format("holds {} tokens, less than one window of {}", ids.size(), length), "text",
-            "use a longer text or a shorter sequence length");
+        return fail(Errc::InvalidArgument, fmt::format("holds {} tokens, less than one window of {}", ids.size(), length),
+            "text", "use a longer text or a shorter sequence length");
     result.windows = cutWindows(ids, length, maxWindows);
     return result;
 }

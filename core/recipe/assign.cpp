@@ -43,8 +43,8 @@ bool hasTransform(const std::shared_ptr<const Pipeline>& pipeline)
 }
 
 /// All layers of a set get the same, or a Mismatch that names two of them.
-Expected<void> checkUniform(const Assignment& assignment, const std::vector<model::LayerIndex>& layers, const model::ModelSpec& spec,
-    const StageRegistry& registry, const std::string& what, const std::string& hint)
+Expected<void> checkUniform(const Assignment& assignment, const std::vector<model::LayerIndex>& layers,
+    const model::ModelSpec& spec, const StageRegistry& registry, const std::string& what, const std::string& hint)
 {
     for (const model::LayerIndex layer : layers) {
         const auto& first = assignment.layers[static_cast<std::size_t>(layers.front())];
@@ -52,8 +52,9 @@ Expected<void> checkUniform(const Assignment& assignment, const std::vector<mode
         if (samePipeline(first, other))
             continue;
         return fail(Errc::Mismatch,
-            fmt::format("the recipe splits {}: {} gets {}, {} gets {}", what, spec.layers[static_cast<std::size_t>(layers.front())].name,
-                describe(first, registry), spec.layers[static_cast<std::size_t>(layer)].name, describe(other, registry)),
+            fmt::format("the recipe splits {}: {} gets {}, {} gets {}", what,
+                spec.layers[static_cast<std::size_t>(layers.front())].name, describe(first, registry),
+                spec.layers[static_cast<std::size_t>(layer)].name, describe(other, registry)),
             spec.layers[static_cast<std::size_t>(layer)].name, hint);
     }
     return {};

@@ -11,8 +11,7 @@
 namespace qs::recipe {
 namespace {
 
-template <bool divide>
-void scaleColumns(MutMatrixView x, const std::vector<double>& d)
+template <bool divide> void scaleColumns(MutMatrixView x, const std::vector<double>& d)
 {
     if (x.cols() != static_cast<Index>(d.size()))
         throw std::invalid_argument("diagonal transform: widths differ");
@@ -88,7 +87,8 @@ Expected<std::shared_ptr<const DiagonalTransform>> DiagonalTransform::make(std::
 {
     for (std::size_t j = 0; j < d.size(); ++j)
         if (!std::isfinite(d[j]) || d[j] == 0.0 || !std::isfinite(1.0 / d[j]))
-            return fail(Errc::NotFinite, fmt::format("the transform scales input channel {} by {}, which cannot be undone", j, d[j]));
+            return fail(
+                Errc::NotFinite, fmt::format("the transform scales input channel {} by {}, which cannot be undone", j, d[j]));
     return std::shared_ptr<const DiagonalTransform>(new DiagonalTransform(std::move(d)));
 }
 

@@ -5,8 +5,8 @@
 
 namespace qs::recipe {
 
-/// x'_j = d_j x_j: the transform of smoothing methods, and what every diagonal transform of a plugin is replaced by after fitting, so
-/// that a result restored from d has the same bits.
+/// x'_j = d_j x_j: the transform of smoothing methods, and what every diagonal transform of a plugin is replaced by after
+/// fitting, so that a result restored from d has the same bits.
 ///
 /// W' = W diag(1/d), W = W' diag(d), C' = diag(d) C diag(d). Products are formed in float64 and rounded once.
 /// Errors   make(): NotFinite for a d that is not finite or is 0 (names the channel).   Threads   immutable.
@@ -31,7 +31,8 @@ private:
     std::vector<double> m_d;
 };
 
-/// T = T_n ... T_1 for transforms in the order in which they act. Diagonal ones become one DiagonalTransform; null when there are none.
+/// T = T_n ... T_1 for transforms in the order in which they act. Diagonal ones become one DiagonalTransform; null when there
+/// are none.
 Expected<std::shared_ptr<const SiteTransform>> chainTransforms(std::vector<std::shared_ptr<const SiteTransform>> parts);
 
 } // namespace qs::recipe

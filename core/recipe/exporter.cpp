@@ -38,7 +38,8 @@ void ExporterRegistry::add(std::unique_ptr<Validator> validator)
     m_validators.push_back(std::move(validator));
 }
 
-Expected<ValidationReport> ExporterRegistry::validate(const std::filesystem::path& path, const StageRegistry& stages, const JobContext& job) const
+Expected<ValidationReport> ExporterRegistry::validate(
+    const std::filesystem::path& path, const StageRegistry& stages, const JobContext& job) const
 {
     std::error_code code;
     if (!std::filesystem::exists(path, code))

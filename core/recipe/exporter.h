@@ -39,11 +39,13 @@ public:
     virtual std::string title() const = 0;
     virtual std::string description() const = 0; ///< One sentence: what it writes and who loads it.
     virtual bool writesFolder() const = 0; ///< Else one file.
-    /// Everything that can be known before any work: shapes, fusion groups, what the target runtime loads. Errors refuse the export.
+    /// Everything that can be known before any work: shapes, fusion groups, what the target runtime loads. Errors refuse the
+    /// export.
     virtual std::vector<Finding> lint(const ExportInput& input) const = 0;
-    /// Writes into a temporary place, reads it back, compares it with the simulation, then puts it in place. Nothing is left on an
-    /// error, a full disk or a stop request.
-    virtual Expected<ExportReport> write(const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const = 0;
+    /// Writes into a temporary place, reads it back, compares it with the simulation, then puts it in place. Nothing is left on
+    /// an error, a full disk or a stop request.
+    virtual Expected<ExportReport> write(
+        const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const = 0;
 };
 
 /// Which runtimes will load a checkpoint or recipe, and why not.
@@ -53,7 +55,8 @@ struct RuntimeVerdict {
     std::string why;
 };
 struct ValidationReport {
-    std::string kind; ///< "compressed-tensors checkpoint", "llm-compressor recipe", "quantscope recipe", "safetensors checkpoint", "gguf".
+    std::string kind; ///< "compressed-tensors checkpoint", "llm-compressor recipe", "quantscope recipe", "safetensors
+                      ///< checkpoint", "gguf".
     std::vector<Finding> findings;
     std::vector<RuntimeVerdict> runtimes;
 };
@@ -63,7 +66,8 @@ class Validator {
 public:
     virtual ~Validator() = default;
     virtual bool accepts(const std::filesystem::path& path) const = 0;
-    virtual Expected<ValidationReport> validate(const std::filesystem::path& path, const StageRegistry& stages, const JobContext& job) const = 0;
+    virtual Expected<ValidationReport> validate(
+        const std::filesystem::path& path, const StageRegistry& stages, const JobContext& job) const = 0;
 };
 
 class ExporterRegistry {
@@ -73,7 +77,8 @@ public:
     const Exporter* find(std::string_view id) const;
     std::vector<const Exporter*> all() const; ///< By id.
     /// Asks the first validator that accepts the path. Errors: NotFound for a missing path; Unsupported when none accepts it.
-    Expected<ValidationReport> validate(const std::filesystem::path& path, const StageRegistry& stages, const JobContext& job) const;
+    Expected<ValidationReport> validate(
+        const std::filesystem::path& path, const StageRegistry& stages, const JobContext& job) const;
 
 private:
     std::map<std::string, std::unique_ptr<Exporter>, std::less<>> m_exporters;

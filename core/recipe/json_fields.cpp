@@ -25,8 +25,8 @@ Expected<void> checkKeys(const nlohmann::json& json, std::initializer_list<const
     const std::vector<std::string> names(known.begin(), known.end());
     for (const auto& [key, value] : json.items())
         if (std::find(names.begin(), names.end(), key) == names.end())
-            return fail(Errc::Format, fmt::format("unknown key {}; it takes {}", io::quoted(key), joinNames(names)), std::string(where),
-                didYouMean(key, names));
+            return fail(Errc::Format, fmt::format("unknown key {}; it takes {}", io::quoted(key), joinNames(names)),
+                std::string(where), didYouMean(key, names));
     return {};
 }
 

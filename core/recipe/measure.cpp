@@ -20,7 +20,8 @@ Index countNonFinite(MatrixView W)
 }
 
 /// E|Wx - What Q(x)|^2 / E|Wx|^2 over the tokens, Q acting in the transformed space.
-Expected<double> errorOverTokens(MatrixView W, const CompressedLayer& compressed, MatrixView tokens, Backend& backend, const JobContext& job)
+Expected<double> errorOverTokens(
+    MatrixView W, const CompressedLayer& compressed, MatrixView tokens, Backend& backend, const JobContext& job)
 {
     double error = 0;
     double power = 0;
@@ -43,8 +44,8 @@ Expected<double> errorOverTokens(MatrixView W, const CompressedLayer& compressed
     return error == 0.0 ? 0.0 : error / power;
 }
 
-Expected<void> measureTokens(const std::string& layer, MatrixView W, const CompressedLayer& compressed, const Calibration& calibration,
-    Backend& backend, const JobContext& job, LayerMetrics& metrics)
+Expected<void> measureTokens(const std::string& layer, MatrixView W, const CompressedLayer& compressed,
+    const Calibration& calibration, Backend& backend, const JobContext& job, LayerMetrics& metrics)
 {
     if (!calibration.dump) {
         metrics.whyNoWA = "there is no dump";
@@ -56,7 +57,8 @@ Expected<void> measureTokens(const std::string& layer, MatrixView W, const Compr
     }
     QS_TRY(tokens, calibration.dump->rawTokens(layer, kMostRawTokens));
     if (tokens.cols() != W.cols())
-        return fail(Errc::Mismatch, fmt::format("raw tokens have {} channels, the layer {} inputs", tokens.cols(), W.cols()), layer);
+        return fail(
+            Errc::Mismatch, fmt::format("raw tokens have {} channels, the layer {} inputs", tokens.cols(), W.cols()), layer);
     if (const Index bad = countNonFinite(tokens); bad > 0) {
         metrics.whyNoWA = fmt::format("{} values of the raw tokens are NaN or Inf", bad);
         return {};
@@ -81,7 +83,8 @@ void quantizeInput(const CompressedLayer& compressed, MutMatrixView x)
 {
     if (!compressed.activation)
         return;
-    const SiteTransform* transform = compressed.inputTransform && !compressed.inputTransform->identity() ? compressed.inputTransform.get() : nullptr;
+    const SiteTransform* transform
+        = compressed.inputTransform && !compressed.inputTransform->identity() ? compressed.inputTransform.get() : nullptr;
     if (transform)
         transform->applyToTokens(x);
     quant::quantizeActivations(x, *compressed.activation);
@@ -89,13 +92,15 @@ void quantizeInput(const CompressedLayer& compressed, MutMatrixView x)
         transform->unapplyToTokens(x);
 }
 
-Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex layer, MatrixView W, const CompressedLayer& compressed,
-    const Calibration& calibration, Backend& backend, const JobContext& job)
+Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex layer, MatrixView W,
+    const CompressedLayer& compressed, const Calibration& calibration, Backend& backend, const JobContext& job)
 {
     const std::string& name = model.spec().layers[static_cast<std::size_t>(layer)].name;
     if (W.rows() != compressed.What.rows() || W.cols() != compressed.What.cols())
         return fail(Errc::Mismatch,
-            fmt::format("the result is {} x {}, the weight {} x {}", compressed.What.rows(), compressed.What.cols(), W.rows(), W.cols()), name);
+            fmt::format("the result is {} x {}, the weight {} x {}", compressed.What.rows(), compressed.What.cols(), W.rows(),
+                W.cols()),
+            name);
     LayerMetrics metrics;
     metrics.nonFinite = countNonFinite(compressed.What);
     metrics.weightSqnrDb = metrics::weightSqnrDb(W, compressed.What);

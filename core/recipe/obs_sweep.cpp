@@ -16,10 +16,9 @@ namespace {
 
 constexpr Index kRowGrain = 512; // rows per chunk: a chunk's errors stay in the first cache level while they are spread
 
-/// The sweep with weights, factor and updates of type T. Weights are kept transposed (column of W = row here) and in sweep order, so
-/// that everything done per column runs over consecutive memory.
-template <class T>
-class Sweep {
+/// The sweep with weights, factor and updates of type T. Weights are kept transposed (column of W = row here) and in sweep
+/// order, so that everything done per column runs over consecutive memory.
+template <class T> class Sweep {
 public:
     Sweep(const LayerProblem& problem, GridSession* grid, const MaskPlan* mask, const SweepOptions& options)
         : m_problem(problem)
@@ -62,7 +61,8 @@ private:
                 "capture a dump that covers this layer with its Gram");
         if (C->rows() != m_cols || C->cols() != m_cols)
             return fail(Errc::Mismatch,
-                fmt::format("second moment is {} x {}, the layer has {} inputs", C->rows(), C->cols(), m_cols), m_problem.layer);
+                fmt::format("second moment is {} x {}, the layer has {} inputs", C->rows(), C->cols(), m_cols),
+                m_problem.layer);
         if (m_options.block < 1)
             return fail(Errc::InvalidArgument, fmt::format("block={} must be at least 1", m_options.block), m_problem.layer);
         if (!m_mask)
@@ -71,12 +71,14 @@ private:
             return m_mask->keep.rows() == m_rows && m_mask->keep.cols() == m_cols
                 ? Expected<void>{}
                 : fail(Errc::InvalidArgument,
-                    fmt::format("mask is {} x {}, the weight {} x {}", m_mask->keep.rows(), m_mask->keep.cols(), m_rows, m_cols),
+                    fmt::format(
+                        "mask is {} x {}, the weight {} x {}", m_mask->keep.rows(), m_mask->keep.cols(), m_rows, m_cols),
                     m_problem.layer);
         if (!choosesNofM()) {
             if (!(m_mask->sparsity >= 0.0 && m_mask->sparsity <= 1.0) || m_mask->block < 1)
                 return fail(Errc::InvalidArgument,
-                    fmt::format("sparsity {} (0..1) or mask block {} (1 or more) is outside its range", m_mask->sparsity, m_mask->block),
+                    fmt::format("sparsity {} (0..1) or mask block {} (1 or more) is outside its range", m_mask->sparsity,
+                        m_mask->block),
                     m_problem.layer);
             return {};
         }
@@ -84,8 +86,8 @@ private:
             return fail(Errc::InvalidArgument,
                 fmt::format("pattern {}:{} does not fit {} columns", m_mask->n, m_mask->m, m_cols), m_problem.layer);
         if (reordered())
-            return fail(Errc::Unsupported, "an N:M mask chosen during the sweep needs the columns in their own order", m_problem.layer,
-                "use actorder=none, or a pruner that fixes the mask beforehand");
+            return fail(Errc::Unsupported, "an N:M mask chosen during the sweep needs the columns in their own order",
+                m_problem.layer, "use actorder=none, or a pruner that fixes the mask beforehand");
         return {};
     }
 
@@ -106,7 +108,8 @@ private:
             });
         }
         QS_TRY(factor,
-            linalg::dampedInverseFactor(reordered() ? permuted.view() : C.view(), m_options.damp, m_problem.fit.backend, m_problem.fit.job));
+            linalg::dampedInverseFactor(
+                reordered() ? permuted.view() : C.view(), m_options.damp, m_problem.fit.backend, m_problem.fit.job));
         m_result.lambda = factor.lambda;
         m_result.escalations = factor.escalations;
         m_result.deadChannels = static_cast<Index>(factor.dead.size());
@@ -148,7 +151,8 @@ private:
             m_factor = BasicMatrix<T>(m_cols, m_cols);
             parallelFor(0, m_cols, 64, [&](Index begin, Index end) {
                 for (Index r = begin; r < end; ++r)
-                    std::transform(U.row(r).begin(), U.row(r).end(), m_factor.row(r).begin(), [](double v) { return static_cast<T>(v); });
+                    std::transform(
+                        U.row(r).begin(), U.row(r).end(), m_factor.row(r).begin(), [](double v) { return static_cast<T>(v); });
             });
         }
     }
@@ -166,7 +170,8 @@ private:
             positionOf[static_cast<std::size_t>(column(p))] = p;
         for (Index first = 0; first < m_cols; first += m_group) {
             const Index width = std::min(m_group, m_cols - first);
-            QS_CHECK(fitGroup(first / m_group, m_weights, std::span(positionOf).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(width))));
+            QS_CHECK(fitGroup(first / m_group, m_weights,
+                std::span(positionOf).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(width))));
         }
         return {};
     }
@@ -202,8 +207,8 @@ private:
     }
     bool fitsOnTheWay() const { return m_grid && m_options.order != SweepOptions::Order::Static; }
 
-    /// Visits columns from `begin` on; returns where the block ended, which is early where something needs up-to-date weights. Columns
-    /// up to `end` have then received the errors of those before.
+    /// Visits columns from `begin` on; returns where the block ended, which is early where something needs up-to-date weights.
+    /// Columns up to `end` have then received the errors of those before.
     Expected<Index> sweepBlock(Index begin, Index end)
     {
         BasicMatrix<T> stale;
@@ -255,7 +260,8 @@ private:
                 for (std::size_t r = 0; r < size; ++r)
                     if (keep[r] == 0 && m_projected[r] != 0.0F)
                         return fail(Errc::InvalidArgument,
-                            fmt::format("the grid cannot store a pruned zero (row {}, column {}: the nearest is {})", r, column(p), m_projected[r]),
+                            fmt::format("the grid cannot store a pruned zero (row {}, column {}: the nearest is {})", r,
+                                column(p), m_projected[r]),
                             m_problem.layer, "use a symmetric grid or asym-0");
         }
 
@@ -414,12 +420,14 @@ private:
 
 } // namespace
 
-Expected<SweepResult> obsSweep(const LayerProblem& problem, GridSession* grid, const MaskPlan* mask, const SweepOptions& options)
+Expected<SweepResult> obsSweep(
+    const LayerProblem& problem, GridSession* grid, const MaskPlan* mask, const SweepOptions& options)
 {
     return Sweep<float>(problem, grid, mask, options).run();
 }
 
-Expected<SweepResult> obsSweepReference(const LayerProblem& problem, GridSession* grid, const MaskPlan* mask, const SweepOptions& options)
+Expected<SweepResult> obsSweepReference(
+    const LayerProblem& problem, GridSession* grid, const MaskPlan* mask, const SweepOptions& options)
 {
     return Sweep<double>(problem, grid, mask, options).run();
 }

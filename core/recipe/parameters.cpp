@@ -31,8 +31,7 @@ std::string number(double value)
     return {buffer.data(), end};
 }
 
-template <class T>
-bool readNumber(std::string_view text, T& value)
+template <class T> bool readNumber(std::string_view text, T& value)
 {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     return error == std::errc{} && end == text.data() + text.size();
@@ -70,8 +69,8 @@ tl::unexpected<Error> notAllowed(const ParameterSpec& spec, std::string_view val
         place(where, spec), std::move(hint));
 }
 
-/// The value in the form that the declaration asks for: whole doubles become Int, Int becomes Real, 0 becomes "auto" where that is
-/// how the declaration calls it.
+/// The value in the form that the declaration asks for: whole doubles become Int, Int becomes Real, 0 becomes "auto" where that
+/// is how the declaration calls it.
 Expected<ParameterValue> convert(const ParameterSpec& spec, const ParameterValue& value, std::string_view where)
 {
     switch (spec.type) {
@@ -124,8 +123,8 @@ Expected<ParameterValue> convert(const ParameterSpec& spec, const ParameterValue
 
 bool bareCharacter(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == ':' || c == '-'
-        || c == '+' || c == '/';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == ':'
+        || c == '-' || c == '+' || c == '/';
 }
 
 } // namespace
@@ -145,8 +144,8 @@ Expected<Parameters> resolve(const std::vector<ParameterSpec>& specs, const Para
         for (const ParameterSpec& spec : specs)
             known.push_back(spec.name);
         return fail(Errc::InvalidArgument,
-            fmt::format("there is no parameter '{}': it takes {}", name, known.empty() ? "none" : joinNames(known)), std::string(where),
-            didYouMean(name, known));
+            fmt::format("there is no parameter '{}': it takes {}", name, known.empty() ? "none" : joinNames(known)),
+            std::string(where), didYouMean(name, known));
     }
     return resolved;
 }
@@ -200,8 +199,7 @@ Expected<ParameterValue> parseValue(const ParameterSpec& spec, std::string_view 
 
 namespace {
 
-template <class T>
-const T& valueOf(const Parameters& p, const std::string& name)
+template <class T> const T& valueOf(const Parameters& p, const std::string& name)
 {
     const auto it = p.find(name);
     const T* value = it == p.end() ? nullptr : std::get_if<T>(&it->second);

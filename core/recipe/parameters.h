@@ -15,7 +15,8 @@ namespace qs::recipe {
 enum class ParameterType { Bool, Int, Real, Choice, Text };
 using ParameterValue = std::variant<bool, std::int64_t, double, std::string>;
 
-/// Declaration of one parameter of a stage: the single source of forms, command-line options, JSON validation and documentation.
+/// Declaration of one parameter of a stage: the single source of forms, command-line options, JSON validation and
+/// documentation.
 struct ParameterSpec {
     std::string name; ///< "bits"; shared names mean the same in every stage.
     ParameterType type = ParameterType::Int;
@@ -28,16 +29,16 @@ struct ParameterSpec {
     bool advanced = false; ///< Folded away in the form.
 };
 
-/// Values of a stage's parameters; defaults are filled in by resolve(). An Int whose declaration accepts "auto" holds that text until a
-/// width resolves it (a given 0 is turned into it); intValue() reads it as 0.
+/// Values of a stage's parameters; defaults are filled in by resolve(). An Int whose declaration accepts "auto" holds that text
+/// until a width resolves it (a given 0 is turned into it); intValue() reads it as 0.
 using Parameters = std::map<std::string, ParameterValue>;
 
-/// Checks names, types and ranges against the declaration and fills in defaults. A whole number is taken for a Real, 4.0 for an Int.
-/// Errors   InvalidArgument naming the parameter, its value and what is allowed.
+/// Checks names, types and ranges against the declaration and fills in defaults. A whole number is taken for a Real, 4.0 for an
+/// Int. Errors   InvalidArgument naming the parameter, its value and what is allowed.
 Expected<Parameters> resolve(const std::vector<ParameterSpec>& specs, const Parameters& given, std::string_view where);
 
-/// Canonical text of a value: shortest decimal that reads back as the same double, true/false, bare words where unambiguous, else text
-/// in double quotes with \\, \" and \n escaped.
+/// Canonical text of a value: shortest decimal that reads back as the same double, true/false, bare words where unambiguous,
+/// else text in double quotes with \\, \" and \n escaped.
 std::string formatValue(const ParameterValue& value);
 /// Reads a value (quotes already taken off) as the type that the declaration asks for, whatever the locale.
 /// Errors   InvalidArgument naming the parameter, its value and what is allowed.

@@ -27,8 +27,8 @@ Expected<Slot> slotFromName(const std::string& name, std::string_view where)
         if (known.back() == name)
             return static_cast<Slot>(i);
     }
-    return fail(Errc::Format, fmt::format("there is no slot {}; the slots are {}", io::quoted(name), joinNames(known)), std::string(where),
-        didYouMean(name, known));
+    return fail(Errc::Format, fmt::format("there is no slot {}; the slots are {}", io::quoted(name), joinNames(known)),
+        std::string(where), didYouMean(name, known));
 }
 
 nlohmann::json valueToJson(const ParameterValue& value)
@@ -71,7 +71,8 @@ Expected<Parameters> resolveCall(const StageCall& call, const StageRegistry& reg
 {
     const StageFactory* factory = registry.stage(call.id);
     if (!factory)
-        return fail(Errc::NotFound, fmt::format("there is no stage '{}'", call.id), {}, "the plugin that brings it is not loaded");
+        return fail(
+            Errc::NotFound, fmt::format("there is no stage '{}'", call.id), {}, "the plugin that brings it is not loaded");
     return resolve(factory->info().parameters, call.parameters, call.id);
 }
 
@@ -145,7 +146,8 @@ Expected<Pipeline> pipelineFromJson(const nlohmann::json& json, const StageRegis
                     if (stage->info().slot == slot)
                         known.push_back(stage->info().id);
                 return fail(Errc::InvalidArgument, fmt::format("there is no stage {}", io::quoted(id)), at,
-                    didYouMean(id, known, fmt::format("the {} stages are: {}", name, known.empty() ? "none" : joinNames(known))));
+                    didYouMean(
+                        id, known, fmt::format("the {} stages are: {}", name, known.empty() ? "none" : joinNames(known))));
             }
             QS_CHECK(resolve(factory->info().parameters, call.parameters, at));
             pipeline[slot].push_back(std::move(call));
@@ -182,8 +184,8 @@ Expected<void> checkPipeline(const Pipeline& pipeline, const StageRegistry& regi
             const StageFactory* factory = registry.stage(call.id);
             if (factory->info().slot != slot)
                 return fail(Errc::InvalidArgument,
-                    fmt::format("stage '{}' is a {} stage and cannot stand in the {} slot", call.id, slotName(factory->info().slot),
-                        slotName(slot)));
+                    fmt::format("stage '{}' is a {} stage and cannot stand in the {} slot", call.id,
+                        slotName(factory->info().slot), slotName(slot)));
             if (auto made = factory->create(parameters); !made) {
                 Error failed = std::move(made).error();
                 failed.where = failed.where.empty() ? call.id : call.id + ": " + failed.where;
@@ -196,7 +198,8 @@ Expected<void> checkPipeline(const Pipeline& pipeline, const StageRegistry& regi
     const StageCall* rounding = onlyCall(pipeline, Slot::Rounding);
     const StageCall* compensator = onlyCall(pipeline, Slot::Compensator);
     if (grid && !rounding)
-        return fail(Errc::InvalidArgument, fmt::format("grid '{}' needs a rounding stage", grid->id), {}, "put 'nearest' into the rounding slot");
+        return fail(Errc::InvalidArgument, fmt::format("grid '{}' needs a rounding stage", grid->id), {},
+            "put 'nearest' into the rounding slot");
     if (rounding && !grid && !pruner)
         return fail(Errc::InvalidArgument, fmt::format("rounding stage '{}' needs a grid or a pruner", rounding->id), {},
             "put 'int' into the grid slot");

@@ -16,8 +16,8 @@ struct StageCall {
 
 /// Stages in six typed slots. Grid, Pruner, Rounding and ActivationGrid hold at most one.
 ///
-/// Canonical text: the six slots in order, separated by " | ", an empty slot is "-", several stages of a slot are joined by " + ",
-/// parameters are sorted by name and all resolved: `awq(n_grid=20) | - | int(bits=4, group=128, ...) | nearest() | - | -`.
+/// Canonical text: the six slots in order, separated by " | ", an empty slot is "-", several stages of a slot are joined by " +
+/// ", parameters are sorted by name and all resolved: `awq(n_grid=20) | - | int(bits=4, group=128, ...) | nearest() | - | -`.
 /// parse(format(p)) == p for every resolved p.
 struct Pipeline {
     std::array<std::vector<StageCall>, kSlotCount> slots;
@@ -28,9 +28,9 @@ struct Pipeline {
     friend bool operator==(const Pipeline&, const Pipeline&) = default;
 };
 
-/// Reads a method name, `name(key=value, ...)`, or canonical text (fewer than six slots allowed: the rest is empty). Parameters given to a
-/// method go to every stage of its pipeline that declares the name. Values and names are checked; every parameter is filled in.
-/// Errors   InvalidArgument with the position, the name and the nearest known name.
+/// Reads a method name, `name(key=value, ...)`, or canonical text (fewer than six slots allowed: the rest is empty). Parameters
+/// given to a method go to every stage of its pipeline that declares the name. Values and names are checked; every parameter is
+/// filled in. Errors   InvalidArgument with the position, the name and the nearest known name.
 Expected<Pipeline> parsePipeline(std::string_view text, const StageRegistry& registry);
 /// The same for canonical text only: method names are not looked up.
 Expected<Pipeline> parseCanonical(std::string_view text, const StageRegistry& registry);
@@ -44,9 +44,9 @@ std::string formatPipeline(const Pipeline& pipeline);
 /// Short label for people: "gptq 4 bit g128", the method's name when the pipeline is one, else the stage ids.
 std::string pipelineLabel(const Pipeline& pipeline, const StageRegistry& registry);
 
-/// Rules between stages: each in its own slot, at most one per single slot, a grid needs a rounding stage, rounding and compensation need
-/// a grid or a pruner, and every stage accepts its combination of values. Errors name the stages. (Whether a solver can choose an
-/// adaptive mask is known when the mask is: the solver says so.)
+/// Rules between stages: each in its own slot, at most one per single slot, a grid needs a rounding stage, rounding and
+/// compensation need a grid or a pruner, and every stage accepts its combination of values. Errors name the stages. (Whether a
+/// solver can choose an adaptive mask is known when the mask is: the solver says so.)
 Expected<void> checkPipeline(const Pipeline& pipeline, const StageRegistry& registry);
 /// Fills in every parameter, puts in `nearest` where a grid has no rounding stage, and checks the result.
 Expected<Pipeline> completePipeline(Pipeline pipeline, const StageRegistry& registry);

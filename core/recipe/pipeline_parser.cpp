@@ -37,8 +37,8 @@ bool isWord(char c)
 }
 
 /// Recursive descent over
-///   pipeline := slot ('|' slot)*      slot := '-' | call ('+' call)*      call := id ['(' [name '=' value (',' name '=' value)*] ')']
-///   value := word of [A-Za-z0-9_.:+-/] | "text with \\ \" \n"
+///   pipeline := slot ('|' slot)*      slot := '-' | call ('+' call)*      call := id ['(' [name '=' value (',' name '='
+///   value)*] ')'] value := word of [A-Za-z0-9_.:+-/] | "text with \\ \" \n"
 class Reader {
 public:
     explicit Reader(std::string_view text)
@@ -51,13 +51,15 @@ public:
         RawSlots slots;
         do {
             if (slots.size() == kSlotCount)
-                return failAt(m_at, fmt::format("a pipeline has {} slots, here begins another one", kSlotCount), "remove a '|'");
+                return failAt(
+                    m_at, fmt::format("a pipeline has {} slots, here begins another one", kSlotCount), "remove a '|'");
             QS_TRY(calls, slot());
             slots.push_back(std::move(calls));
         } while (take('|'));
         skipSpace();
         if (m_at < m_text.size())
-            return failAt(m_at, fmt::format("unexpected {}", here()), "stages are separated by '|' (next slot) or '+' (same slot)");
+            return failAt(
+                m_at, fmt::format("unexpected {}", here()), "stages are separated by '|' (next slot) or '+' (same slot)");
         return slots;
     }
 
@@ -125,7 +127,8 @@ private:
         if (peek() == '"')
             return quotedValue(name);
         const std::size_t start = m_at;
-        while (m_at < m_text.size() && (isWord(m_text[m_at]) || m_text[m_at] == ':' || m_text[m_at] == '+' || m_text[m_at] == '/'))
+        while (
+            m_at < m_text.size() && (isWord(m_text[m_at]) || m_text[m_at] == ':' || m_text[m_at] == '+' || m_text[m_at] == '/'))
             ++m_at;
         if (m_at == start)
             return failAt(m_at, fmt::format("the value of parameter '{}' is missing, there is {}", name, here()));
@@ -210,7 +213,8 @@ Expected<StageCall> stageCall(const RawCall& raw, Slot slot, const StageRegistry
             return failAt(raw.position, fmt::format("'{}' is a method, not a stage: it stands alone", raw.id));
         const std::vector<std::string> known = stageIds(registry, slot);
         return failAt(raw.position, fmt::format("there is no stage '{}'", raw.id),
-            didYouMean(raw.id, known, fmt::format("the {} stages are: {}", slotName(slot), known.empty() ? "none" : joinNames(known))));
+            didYouMean(raw.id, known,
+                fmt::format("the {} stages are: {}", slotName(slot), known.empty() ? "none" : joinNames(known))));
     }
     const StageInfo& info = factory->info();
     if (info.slot != slot)
@@ -264,7 +268,8 @@ Expected<Pipeline> fromMethod(const Method& method, const RawCall& raw, const St
             continue;
         const std::vector<std::string> names = pipelineParameters(pipeline, registry);
         return failAt(argument.namePosition,
-            fmt::format("method '{}' has no parameter '{}': it takes {}", method.id, argument.name, names.empty() ? "none" : joinNames(names)),
+            fmt::format("method '{}' has no parameter '{}': it takes {}", method.id, argument.name,
+                names.empty() ? "none" : joinNames(names)),
             didYouMean(argument.name, names));
     }
     return completePipeline(std::move(pipeline), registry);

@@ -35,7 +35,8 @@ Expected<RecipeRule> ruleFromJson(const nlohmann::json& json, const StageRegistr
         return RecipeRule{std::move(pattern), std::move(pipeline)};
     }
     if (!it->is_string())
-        return fail(Errc::Format, fmt::format("must be a text or an object, not {}", it->type_name()), fieldPlace(where, "pipeline"));
+        return fail(
+            Errc::Format, fmt::format("must be a text or an object, not {}", it->type_name()), fieldPlace(where, "pipeline"));
     auto pipeline = parsePipeline(it->get<std::string>(), registry);
     if (!pipeline)
         return inField(std::move(pipeline).error(), where, "pipeline");
@@ -61,7 +62,8 @@ Expected<Recipe> recipeFromJson(const nlohmann::json& json, const StageRegistry&
     if (!target.empty())
         recipe.target = std::move(target);
     if (recipe.policy != "float")
-        return fail(Errc::Unsupported, fmt::format("calibration policy {} is not available; only float is", io::quoted(recipe.policy)),
+        return fail(Errc::Unsupported,
+            fmt::format("calibration policy {} is not available; only float is", io::quoted(recipe.policy)),
             fieldPlace(where, "policy"));
     if (const auto calibration = json.find("calibration"); calibration != json.end()) {
         if (!calibration->is_object())

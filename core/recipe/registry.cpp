@@ -16,7 +16,8 @@ namespace {
 
 bool isId(std::string_view text)
 {
-    const auto allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'; };
+    const auto allowed
+        = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'; };
     return !text.empty() && text.front() >= 'a' && text.front() <= 'z' && std::all_of(text.begin(), text.end(), allowed);
 }
 
@@ -30,12 +31,13 @@ Expected<void> checkId(std::string_view id, std::string_view kind)
 Expected<Method> methodFromJson(const nlohmann::json& json, const std::string& file)
 {
     QS_CHECK(checkKeys(json,
-        {"schema", "id", "name", "summary", "pipeline", "citation", "url", "equations", "fidelity", "fidelity_note", "needs"}, file));
+        {"schema", "id", "name", "summary", "pipeline", "citation", "url", "equations", "fidelity", "fidelity_note", "needs"},
+        file));
     QS_CHECK(checkSchema(json, 1, file));
     Method method;
-    const std::pair<const char*, std::string*> texts[] = {{"id", &method.id}, {"name", &method.name}, {"summary", &method.summary},
-        {"pipeline", &method.pipeline}, {"citation", &method.citation}, {"url", &method.url}, {"equations", &method.equations},
-        {"fidelity", &method.fidelity}, {"fidelity_note", &method.fidelityNote}};
+    const std::pair<const char*, std::string*> texts[] = {{"id", &method.id}, {"name", &method.name},
+        {"summary", &method.summary}, {"pipeline", &method.pipeline}, {"citation", &method.citation}, {"url", &method.url},
+        {"equations", &method.equations}, {"fidelity", &method.fidelity}, {"fidelity_note", &method.fidelityNote}};
     for (const auto& [key, target] : texts) {
         const std::string_view name = key;
         const bool optional = name == "url" || name == "equations";
@@ -115,14 +117,16 @@ Expected<void> StageRegistry::addMethods(const std::filesystem::path& folder)
         return fail(Errc::Io, "cannot list the folder: " + error.message(), folder.string());
     std::sort(files.begin(), files.end()); // the order in which the system lists files is not ours
     const std::filesystem::path whole = std::filesystem::absolute(folder, error).lexically_normal();
-    const std::filesystem::path methodsFolder = whole.has_filename() ? whole : whole.parent_path(); // "x/methods/" ends in an empty name
+    const std::filesystem::path methodsFolder
+        = whole.has_filename() ? whole : whole.parent_path(); // "x/methods/" ends in an empty name
     for (const std::filesystem::path& file : files) {
         QS_TRY(json, io::readJsonFile(file, std::size_t{1} << 20));
         QS_TRY(method, methodFromJson(json, file.string()));
         method.family = methodsFolder.parent_path().filename().string();
         if (auto added = add(std::move(method)); !added) {
             Error failed = std::move(added).error();
-            failed.where = fieldPlace(file.string(), failed.where.rfind("column", 0) == 0 ? "pipeline, " + failed.where : failed.where);
+            failed.where
+                = fieldPlace(file.string(), failed.where.rfind("column", 0) == 0 ? "pipeline, " + failed.where : failed.where);
             return tl::unexpected(std::move(failed));
         }
     }
@@ -146,8 +150,8 @@ std::vector<const StageFactory*> StageRegistry::stages() const
     std::vector<const StageFactory*> list;
     for (const auto& [id, factory] : m_stages)
         list.push_back(factory.get());
-    std::stable_sort(list.begin(), list.end(),
-        [](const StageFactory* a, const StageFactory* b) { return a->info().slot < b->info().slot; });
+    std::stable_sort(
+        list.begin(), list.end(), [](const StageFactory* a, const StageFactory* b) { return a->info().slot < b->info().slot; });
     return list;
 }
 

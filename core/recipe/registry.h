@@ -7,7 +7,8 @@
 
 namespace qs::recipe {
 
-/// A published pipeline: canonical text with its citation and an honest statement of fidelity. One JSON file in its plugin's methods/.
+/// A published pipeline: canonical text with its citation and an honest statement of fidelity. One JSON file in its plugin's
+/// methods/.
 struct Method {
     std::string id; ///< "gptq".
     std::string name; ///< "GPTQ".

@@ -61,7 +61,8 @@ json reportsToJson(const std::vector<StageReport>& reports)
         json entries = json::array();
         for (const auto& [name, value] : report.entries)
             entries.push_back({{"name", name}, {"value", valueToJson(value)}});
-        list.push_back({{"stage", report.stage}, {"seconds", real(report.seconds)}, {"entries", std::move(entries)}, {"notes", report.notes}});
+        list.push_back({{"stage", report.stage}, {"seconds", real(report.seconds)}, {"entries", std::move(entries)},
+            {"notes", report.notes}});
     }
     return list;
 }
@@ -79,15 +80,13 @@ std::vector<StageReport> reportsFromJson(const json& list)
     return reports;
 }
 
-template <class T>
-CacheEntry::Section section(std::string name, std::span<const T> values)
+template <class T> CacheEntry::Section section(std::string name, std::span<const T> values)
 {
     const auto bytes = std::as_bytes(values);
     return {std::move(name), std::vector<std::byte>(bytes.begin(), bytes.end())};
 }
 
-template <class T>
-bool readSection(const CacheEntry& entry, std::string_view name, std::span<T> target)
+template <class T> bool readSection(const CacheEntry& entry, std::string_view name, std::span<T> target)
 {
     const auto* bytes = entry.find(name);
     if (!bytes || bytes->size() != target.size_bytes())
@@ -134,9 +133,10 @@ json quantizedToJson(const quant::QuantizedTensor& q)
 {
     const auto [low, high] = std::minmax_element(q.codes.values().begin(), q.codes.values().end());
     return {{"bits", q.grid.bits}, {"grid", quant::gridName(q.grid.grid)}, {"range", quant::rangeName(q.grid.range)},
-        {"scale_type", quant::scaleTypeName(q.grid.scaleType)}, {"mse_norm", real(q.grid.mseNorm)}, {"mse_steps", q.grid.mseSteps},
-        {"mse_max_shrink", real(q.grid.mseMaxShrink)}, {"percentile", real(q.grid.percentile)}, {"group", q.group},
-        {"groups", q.groups()}, {"lowest", *low}, {"narrow", *high - *low < 256}, {"ordered", !q.groupOf.empty()}};
+        {"scale_type", quant::scaleTypeName(q.grid.scaleType)}, {"mse_norm", real(q.grid.mseNorm)},
+        {"mse_steps", q.grid.mseSteps}, {"mse_max_shrink", real(q.grid.mseMaxShrink)}, {"percentile", real(q.grid.percentile)},
+        {"group", q.group}, {"groups", q.groups()}, {"lowest", *low}, {"narrow", *high - *low < 256},
+        {"ordered", !q.groupOf.empty()}};
 }
 
 bool readQuantized(const json& stored, const CacheEntry& entry, Index rows, Index cols, quant::QuantizedTensor& q)
@@ -182,8 +182,8 @@ bool readQuantized(const json& stored, const CacheEntry& entry, Index rows, Inde
 
 json activationToJson(const quant::ActivationGridOptions& a)
 {
-    return {{"bits", a.bits}, {"grid", quant::gridName(a.grid)}, {"granularity", static_cast<int>(a.granularity)}, {"group", a.group},
-        {"dynamic", a.dynamic}, {"clip", real(a.clip)}, {"lo", real(a.lo)}, {"hi", real(a.hi)}};
+    return {{"bits", a.bits}, {"grid", quant::gridName(a.grid)}, {"granularity", static_cast<int>(a.granularity)},
+        {"group", a.group}, {"dynamic", a.dynamic}, {"clip", real(a.clip)}, {"lo", real(a.lo)}, {"hi", real(a.hi)}};
 }
 
 std::optional<quant::ActivationGridOptions> activationFromJson(const json& stored)
@@ -255,8 +255,8 @@ Expected<CompressedLayer> decode(const CacheEntry& entry, const StageRegistry& r
         return broken();
     }
     const json& bits = stored.at("bits");
-    layer.bits = {readReal(bits.at("codes")), readReal(bits.at("scales")), readReal(bits.at("zeros")), readReal(bits.at("indices")),
-        readReal(bits.at("other")), bits.at("weights").get<Index>()};
+    layer.bits = {readReal(bits.at("codes")), readReal(bits.at("scales")), readReal(bits.at("zeros")),
+        readReal(bits.at("indices")), readReal(bits.at("other")), bits.at("weights").get<Index>()};
     layer.sparsity = readReal(stored.at("sparsity"));
     layer.siteLayers = stored.at("site_layers").get<std::vector<std::string>>();
     layer.reports = reportsFromJson(stored.at("reports"));
@@ -289,16 +289,18 @@ std::optional<CacheEntry> encodeResult(const CompressedLayer& layer)
     json stored = {{"layer", layer.layer}, {"pipeline", pipelineToJson(layer.pipeline)}, {"rows", layer.What.rows()},
         {"cols", layer.What.cols()}, {"sparsity", real(layer.sparsity)}, {"site_layers", layer.siteLayers},
         {"reports", reportsToJson(layer.reports)}, {"seconds", real(layer.seconds)},
-        {"bits", {{"codes", real(layer.bits.codes)}, {"scales", real(layer.bits.scales)}, {"zeros", real(layer.bits.zeros)},
-                     {"indices", real(layer.bits.indices)}, {"other", real(layer.bits.other)}, {"weights", layer.bits.weights}}}};
+        {"bits",
+            {{"codes", real(layer.bits.codes)}, {"scales", real(layer.bits.scales)}, {"zeros", real(layer.bits.zeros)},
+                {"indices", real(layer.bits.indices)}, {"other", real(layer.bits.other)}, {"weights", layer.bits.weights}}}};
     if (!diagonal.empty())
         entry.sections.push_back(section<double>("transform", diagonal));
     if (!layer.outputScale.empty())
         entry.sections.push_back(section<double>("output_scale", layer.outputScale));
     if (const quant::QuantizedTensor& q = layer.quantized; !q.empty()) {
         stored["quantized"] = quantizedToJson(q);
-        entry.sections.push_back(stored["quantized"]["narrow"].get<bool>() ? packCodes(q.codes, stored["quantized"]["lowest"].get<int>())
-                                                                           : section("codes", q.codes.values()));
+        entry.sections.push_back(stored["quantized"]["narrow"].get<bool>()
+                ? packCodes(q.codes, stored["quantized"]["lowest"].get<int>())
+                : section("codes", q.codes.values()));
         entry.sections.push_back(section("scale", q.scale.values()));
         entry.sections.push_back(section("zero", q.zero.values()));
         if (!q.groupOf.empty())
@@ -325,9 +327,9 @@ Expected<CompressedLayer> decodeResult(const CacheEntry& entry, const StageRegis
 
 json metricsToJson(const LayerMetrics& m)
 {
-    json stored = {{"output_error", real(m.outputError)}, {"output_error_fit", real(m.outputErrorFit)}, {"why_no_wa", m.whyNoWA},
-        {"weight_sqnr_db", real(m.weightSqnrDb)}, {"output_sqnr_db", real(m.outputSqnrDb)}, {"holdout", m.holdout},
-        {"has_output", m.hasOutput}, {"non_finite", m.nonFinite}, {"tokens_wa", m.tokensWA}};
+    json stored = {{"output_error", real(m.outputError)}, {"output_error_fit", real(m.outputErrorFit)},
+        {"why_no_wa", m.whyNoWA}, {"weight_sqnr_db", real(m.weightSqnrDb)}, {"output_sqnr_db", real(m.outputSqnrDb)},
+        {"holdout", m.holdout}, {"has_output", m.hasOutput}, {"non_finite", m.nonFinite}, {"tokens_wa", m.tokensWA}};
     if (m.outputErrorWA)
         stored["output_error_wa"] = real(*m.outputErrorWA);
     return stored;

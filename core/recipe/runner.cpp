@@ -38,7 +38,8 @@ std::string fitText(const Pipeline& pipeline)
 }
 
 /// NotFound where a stage needs statistics that are not there.
-Expected<void> checkNeeds(const Pipeline& pipeline, const StageRegistry& registry, const InputView& input, const std::string& layer)
+Expected<void> checkNeeds(
+    const Pipeline& pipeline, const StageRegistry& registry, const InputView& input, const std::string& layer)
 {
     for (const auto& slot : pipeline.slots)
         for (const StageCall& call : slot)
@@ -129,7 +130,8 @@ struct Runner::Task {
     Pipeline behindPipeline; ///< Of its consumers; empty: nothing is folded.
 };
 
-Runner::Runner(std::shared_ptr<const model::Model> model, Calibration calibration, const StageRegistry& registry, Backend& backend)
+Runner::Runner(
+    std::shared_ptr<const model::Model> model, Calibration calibration, const StageRegistry& registry, Backend& backend)
     : m_model(std::move(model))
     , m_calibration(std::move(calibration))
     , m_registry(registry)
@@ -150,7 +152,8 @@ Expected<CompressedLayer> Runner::compress(model::LayerIndex layer, const Assign
 {
     if (assignment.layers.size() != m_model->spec().layers.size())
         return fail(Errc::Mismatch,
-            fmt::format("the assignment is for {} layers, the model has {}", assignment.layers.size(), m_model->spec().layers.size()));
+            fmt::format(
+                "the assignment is for {} layers, the model has {}", assignment.layers.size(), m_model->spec().layers.size()));
     const bool known = layer >= 0 && static_cast<std::size_t>(layer) < assignment.layers.size();
     const std::shared_ptr<const Pipeline> own = known ? assignment.layers[static_cast<std::size_t>(layer)] : nullptr;
     QS_TRY(task, prepare(layer, own ? *own : Pipeline{}, &assignment));
@@ -190,7 +193,8 @@ Expected<Runner::Task> Runner::prepare(model::LayerIndex layer, const Pipeline& 
     if (const model::SiteSpec* behind = siteBehind(spec, layer); behind && !behind->consumers.empty())
         if (const auto& theirs = assignment->layers[static_cast<std::size_t>(behind->consumers.front())];
             theirs && !(*theirs)[Slot::Transform].empty()) {
-            QS_TRY(behindPipeline, resolveFor(*theirs, m_registry, spec.layers[static_cast<std::size_t>(behind->consumers.front())].in));
+            QS_TRY(behindPipeline,
+                resolveFor(*theirs, m_registry, spec.layers[static_cast<std::size_t>(behind->consumers.front())].in));
             task.behind = *behind;
             task.behindPipeline = std::move(behindPipeline);
         }
@@ -237,13 +241,16 @@ Expected<std::string> Runner::keyOf(const Task& task, const JobContext& job) con
     return digest.hex();
 }
 
-Expected<std::shared_ptr<const SiteFit>> Runner::siteFit(const model::SiteSpec& site, const Pipeline& pipeline, const JobContext& job) const
+Expected<std::shared_ptr<const SiteFit>> Runner::siteFit(
+    const model::SiteSpec& site, const Pipeline& pipeline, const JobContext& job) const
 {
     const std::string key = fmt::format("{} {} {}", site.consumers.front(), job.seed, fitText(pipeline));
     return m_sites->fits.get(key, [&]() -> Expected<std::shared_ptr<const SiteFit>> {
         const model::LayerSpec& first = m_model->spec().layers[static_cast<std::size_t>(site.consumers.front())];
         QS_TRY(stages, makeStages(pipeline, m_registry));
-        QS_TRY(input, m_sites->inputs.get(first.inputId.empty() ? first.name : first.inputId, [&] { return inputDataOf(m_calibration, first); }));
+        QS_TRY(input, m_sites->inputs.get(first.inputId.empty() ? first.name : first.inputId, [&] {
+            return inputDataOf(m_calibration, first);
+        }));
         Pipeline transforms;
         transforms[Slot::Transform] = pipeline[Slot::Transform];
         QS_CHECK(checkNeeds(transforms, m_registry, input->view, first.name));
@@ -279,7 +286,8 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
     result.cacheKey = key;
     QS_TRY(W, loadFinite(*m_model, spec));
     if (W.rows() != spec.out || W.cols() != spec.in)
-        return fail(Errc::Mismatch, fmt::format("the weight is {} x {}, the model says {} x {}", W.rows(), W.cols(), spec.out, spec.in), spec.weight);
+        return fail(Errc::Mismatch,
+            fmt::format("the weight is {} x {}, the model says {} x {}", W.rows(), W.cols(), spec.out, spec.in), spec.weight);
     if (!task.behindPipeline.empty()) {
         QS_TRY(behind, siteFit(task.behind, task.behindPipeline, job.part(0.0, 0.2)));
         if (behind->transform && !behind->transform->identity()) {
@@ -298,7 +306,8 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
     }
 
     QS_TRY(stages, makeStages(task.pipeline, m_registry));
-    QS_TRY(input, m_sites->inputs.get(spec.inputId.empty() ? spec.name : spec.inputId, [&] { return inputDataOf(m_calibration, spec); }));
+    QS_TRY(input,
+        m_sites->inputs.get(spec.inputId.empty() ? spec.name : spec.inputId, [&] { return inputDataOf(m_calibration, spec); }));
     QS_CHECK(checkNeeds(task.pipeline, m_registry, input->view, spec.name));
     if (!stages.transforms.empty()) {
         QS_TRY(fit, siteFit(task.site, task.pipeline, job.part(0.2, 0.5)));
@@ -313,7 +322,8 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
         W = result.inputTransform->toTransformed(W);
 
     const JobContext solving = job.part(0.5, 0.95);
-    QS_CHECK(solve(task.pipeline, stages, LayerProblem{spec.name, W, view->view, FitContext{m_backend, solving}, isClipExcluded(spec)}, spec, result));
+    QS_CHECK(solve(task.pipeline, stages,
+        LayerProblem{spec.name, W, view->view, FitContext{m_backend, solving}, isClipExcluded(spec)}, spec, result));
     result.What = effectiveWeight(result.What, result.inputTransform.get(), result.outputScale);
     result.sparsity = shareOfZeros(result.What);
     result.seconds = secondsSince(start);
@@ -326,8 +336,8 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
 }
 
 /// Pruner, rounding, compensators and activation grid in the space that is stored; leaves that weight in result.What.
-Expected<void> Runner::solve(const Pipeline& pipeline, const StageSet& stages, const LayerProblem& problem, const model::LayerSpec& spec,
-    CompressedLayer& result) const
+Expected<void> Runner::solve(const Pipeline& pipeline, const StageSet& stages, const LayerProblem& problem,
+    const model::LayerSpec& spec, CompressedLayer& result) const
 {
     const auto timed = [&](const std::string& id, auto&& call) -> Expected<void> {
         QS_CHECK(problem.fit.job.poll());
@@ -356,7 +366,9 @@ Expected<void> Runner::solve(const Pipeline& pipeline, const StageSet& stages, c
         if (rounded.What.rows() != spec.out || rounded.What.cols() != spec.in)
             return fail(Errc::Internal, "the rounding stage returned a weight of another shape", spec.name);
     } else if (mask && mask->adaptive) {
-        return fail(Errc::Unsupported, fmt::format("pruner '{}' leaves the choice to a rounding stage, and there is none", pipeline[Slot::Pruner].front().id),
+        return fail(Errc::Unsupported,
+            fmt::format(
+                "pruner '{}' leaves the choice to a rounding stage, and there is none", pipeline[Slot::Pruner].front().id),
             spec.name, "put 'obs' into the rounding slot");
     } else {
         rounded.What = RowMatrix(problem.W);
@@ -374,7 +386,8 @@ Expected<void> Runner::solve(const Pipeline& pipeline, const StageSet& stages, c
     else
         roundTo(dense, rounded.What);
     for (const StageSet::Compensator& compensator : stages.compensators)
-        QS_CHECK(timed(compensator.id, [&](StageReport& report) { return compensator.stage->compensate(problem, rounded, report); }));
+        QS_CHECK(timed(
+            compensator.id, [&](StageReport& report) { return compensator.stage->compensate(problem, rounded, report); }));
     if (stages.activation)
         QS_CHECK(timed(pipeline[Slot::ActivationGrid].front().id, [&](StageReport& report) -> Expected<void> {
             QS_TRY(options, stages.activation->fit(problem, report));
@@ -417,7 +430,8 @@ Expected<LayerMetrics> Runner::measure(model::LayerIndex layer, const Compressed
     QS_TRY(W, m_model->loadWeight(m_model->spec().layers[static_cast<std::size_t>(layer)]));
     auto metrics = recipe::measure(*m_model, layer, W, compressed, m_calibration, m_backend, job);
     if (metrics && !key.empty())
-        static_cast<void>(m_cache->put(key, {metricsToJson(*metrics).dump(), {}})); // a full disk costs time later, not this result
+        static_cast<void>(
+            m_cache->put(key, {metricsToJson(*metrics).dump(), {}})); // a full disk costs time later, not this result
     return metrics;
 }
 

@@ -23,8 +23,8 @@ struct CompressedLayer {
     BasicMatrix<std::uint8_t> keep; ///< Pruning mask; empty without one.
     std::shared_ptr<const SiteTransform> inputTransform; ///< Of its site, or null.
     /// Row factors s folded in from a site behind it (v for o, up for down), or empty. The stored weight approximates
-    /// diag(s) W T^-1, a bias is stored as s * b, and What = diag(1/s) (stored T): still W's own output space. s is the diagonal of the
-    /// transform of the site behind.
+    /// diag(s) W T^-1, a bias is stored as s * b, and What = diag(1/s) (stored T): still W's own output space. s is the
+    /// diagonal of the transform of the site behind.
     std::vector<double> outputScale;
     std::optional<quant::ActivationGridOptions> activation;
     quant::BitsCount bits;
@@ -37,8 +37,8 @@ struct CompressedLayer {
     bool untouched() const { return pipeline.empty(); }
 };
 
-/// The plain type in which a layer without a grid is stored: BF16, F16 and F32 as they are, F64 as F32, everything else as F16. A pruned
-/// layer's values are rounded to it, so that metrics are of what an export holds.
+/// The plain type in which a layer without a grid is stored: BF16, F16 and F32 as they are, F64 as F32, everything else as F16.
+/// A pruned layer's values are rounded to it, so that metrics are of what an export holds.
 DType denseStorageType(DType type);
 
 /// The input statistics behind a model's layers, or none.
@@ -53,13 +53,14 @@ struct StageSet;
 /// Compresses one layer with one pipeline, its site's transform fitted over all consumers of the site.
 ///
 /// W T^-1 (rows times outputScale under an assignment) -> pruner -> rounding on the grid -> compensators -> back to W's space.
-/// Statistics are of the fit part, conjugated with the transform: C' = T C T^T. After a transform that is not diagonal the channels'
-/// extrema are not known and absMax and meanAbs are empty.
-/// With a grid What is exactly what the codes decode to (plus compensators). An empty pipeline leaves the layer as it is: What = W.
-/// Errors   NotFound "needs calibration" naming stage and layer; NotFinite for NaN or Inf in W (first row and column); Mismatch for an
-///          assignment that gives the consumers of a site different transforms; Unsupported for an adaptive mask without a rounding
-///          stage; stage errors.
-/// Cost     decode of the site's weights plus the stages.   Threads   const members may be called concurrently; stages parallelise inside.
+/// Statistics are of the fit part, conjugated with the transform: C' = T C T^T. After a transform that is not diagonal the
+/// channels' extrema are not known and absMax and meanAbs are empty. With a grid What is exactly what the codes decode to (plus
+/// compensators). An empty pipeline leaves the layer as it is: What = W. Errors   NotFound "needs calibration" naming stage and
+/// layer; NotFinite for NaN or Inf in W (first row and column); Mismatch for an
+///          assignment that gives the consumers of a site different transforms; Unsupported for an adaptive mask without a
+///          rounding stage; stage errors.
+/// Cost     decode of the site's weights plus the stages.   Threads   const members may be called concurrently; stages
+/// parallelise inside.
 class Runner {
 public:
     Runner(std::shared_ptr<const model::Model> model, Calibration calibration, const StageRegistry& registry, Backend& backend);
@@ -85,10 +86,11 @@ private:
     struct Task;
     Expected<Task> prepare(model::LayerIndex layer, const Pipeline& pipeline, const Assignment* assignment) const;
     Expected<std::string> keyOf(const Task& task, const JobContext& job) const;
-    Expected<std::shared_ptr<const SiteFit>> siteFit(const model::SiteSpec& site, const Pipeline& pipeline, const JobContext& job) const;
+    Expected<std::shared_ptr<const SiteFit>> siteFit(
+        const model::SiteSpec& site, const Pipeline& pipeline, const JobContext& job) const;
     Expected<CompressedLayer> run(const Task& task, const JobContext& job) const;
-    Expected<void> solve(const Pipeline& pipeline, const StageSet& stages, const LayerProblem& problem, const model::LayerSpec& spec,
-        CompressedLayer& result) const;
+    Expected<void> solve(const Pipeline& pipeline, const StageSet& stages, const LayerProblem& problem,
+        const model::LayerSpec& spec, CompressedLayer& result) const;
 
     std::shared_ptr<const model::Model> m_model;
     Calibration m_calibration;
@@ -113,18 +115,19 @@ struct LayerMetrics {
     bool hasOutput = false; ///< False without statistics: only weightSqnrDb is valid.
     Index nonFinite = 0; ///< NaN or Inf among What.
 };
-Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex layer, MatrixView W, const CompressedLayer& compressed,
-    const Calibration& calibration, Backend& backend, const JobContext& job);
+Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex layer, MatrixView W,
+    const CompressedLayer& compressed, const Calibration& calibration, Backend& backend, const JobContext& job);
 
-/// Simulates the quantization of a layer's input in place, x (tokens, in) in W's own input space: x := T^-1 Q(T x). Nothing without an
-/// activation grid.
+/// Simulates the quantization of a layer's input in place, x (tokens, in) in W's own input space: x := T^-1 Q(T x). Nothing
+/// without an activation grid.
 void quantizeInput(const CompressedLayer& compressed, MutMatrixView x);
 
 /// Feeds the engine with compressed layers of an assignment, computed when they are reached (or taken from `store`).
 class RecipeReplacements : public model::Replacements {
 public:
     RecipeReplacements(std::shared_ptr<const Runner> runner, Assignment assignment);
-    Expected<std::optional<model::LayerReplacement>> layer(model::LayerIndex index, MatrixView original, const JobContext& job) const override;
+    Expected<std::optional<model::LayerReplacement>> layer(
+        model::LayerIndex index, MatrixView original, const JobContext& job) const override;
     /// Bits and weights of the layers computed so far, added up and by layer. Layers without a pipeline are left out.
     quant::BitsCount bits() const;
     std::map<model::LayerIndex, quant::BitsCount> layerBits() const;

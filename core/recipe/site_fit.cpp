@@ -28,9 +28,8 @@ Expected<std::shared_ptr<const InputData>> inputDataOf(const Calibration& calibr
         return std::shared_ptr<const InputData>(std::move(data));
     QS_TRY(stats, calibration.dump->stats(layer.name));
     if (stats->channels() != layer.in)
-        return fail(Errc::Mismatch,
-            fmt::format("the dump has {} channels, the layer {} inputs", stats->channels(), layer.in), layer.name,
-            "the dump belongs to another model");
+        return fail(Errc::Mismatch, fmt::format("the dump has {} channels, the layer {} inputs", stats->channels(), layer.in),
+            layer.name, "the dump belongs to another model");
     const stats::ChannelSums& sums = stats->fit.channels;
     if (sums.count <= 0)
         return std::shared_ptr<const InputData>(std::move(data));
@@ -104,7 +103,8 @@ Expected<std::shared_ptr<const InputData>> transformed(std::shared_ptr<const Inp
     }
     if (!input->view.mean.empty()) {
         RowMatrix mean(1, view.channels);
-        std::transform(input->view.mean.begin(), input->view.mean.end(), mean.values().begin(), [](double v) { return static_cast<float>(v); });
+        std::transform(input->view.mean.begin(), input->view.mean.end(), mean.values().begin(),
+            [](double v) { return static_cast<float>(v); });
         transform->applyToTokens(mean.mut());
         view.mean.assign(mean.values().begin(), mean.values().end());
     }
@@ -119,7 +119,8 @@ Expected<StageSet> makeStages(const Pipeline& pipeline, const StageRegistry& reg
         for (const StageCall& call : pipeline[slot]) {
             const StageFactory* factory = registry.stage(call.id);
             if (!factory)
-                return fail(Errc::NotFound, fmt::format("there is no stage '{}'", call.id), {}, "the plugin that brings it is not loaded");
+                return fail(Errc::NotFound, fmt::format("there is no stage '{}'", call.id), {},
+                    "the plugin that brings it is not loaded");
             QS_TRY(stage, factory->create(call.parameters));
             bool made = false;
             switch (slot) {
@@ -176,8 +177,8 @@ Expected<RowMatrix> loadFinite(const model::Model& model, const model::LayerSpec
         const auto row = W.row(r);
         const auto bad = std::find_if(row.begin(), row.end(), [](float v) { return !std::isfinite(v); });
         if (bad != row.end())
-            return fail(Errc::NotFinite, fmt::format("the weight holds {} at ({}, {})", *bad, r, bad - row.begin()), layer.weight,
-                "repair the checkpoint, or leave this layer out");
+            return fail(Errc::NotFinite, fmt::format("the weight holds {} at ({}, {})", *bad, r, bad - row.begin()),
+                layer.weight, "repair the checkpoint, or leave this layer out");
     }
     return std::move(W);
 }
@@ -207,7 +208,8 @@ Expected<SiteFit> fitSite(const model::Model& model, const model::SiteSpec& site
             const model::LayerSpec& layer = layers[static_cast<std::size_t>(site.consumers[i])];
             SiteConsumer consumer{layer.name, weights[i], {}, isClipExcluded(layer)};
             if (stages.grid)
-                consumer.projectNearest = [&, name = layer.name, excluded = consumer.clipExcluded](MatrixView W) -> Expected<RowMatrix> {
+                consumer.projectNearest
+                    = [&, name = layer.name, excluded = consumer.clipExcluded](MatrixView W) -> Expected<RowMatrix> {
                     QS_TRY(rounded, stages.grid->nearest(LayerProblem{name, W, input->view, fit, excluded}));
                     return rounded.dequantize();
                 };
@@ -218,11 +220,13 @@ Expected<SiteFit> fitSite(const model::Model& model, const model::SiteSpec& site
         QS_TRY(part, chainTransforms({std::shared_ptr<const SiteTransform>(std::move(fitted))}));
         const bool folds = site.diagonalFolds && !part->diagonal().empty();
         if (!part->identity() && !folds) {
-            const double cost = std::max(part->onlineCost(), part->diagonal().empty() ? 0.0 : static_cast<double>(input->view.channels));
+            const double cost
+                = std::max(part->onlineCost(), part->diagonal().empty() ? 0.0 : static_cast<double>(input->view.channels));
             report.entries.emplace_back("online_cost", cost);
             report.notes.push_back(fmt::format("the transform stays online, {:.0f} multiply-adds per token: {}", cost,
-                part->diagonal().empty() ? std::string("it is not diagonal")
-                                         : (site.whyNot.empty() ? std::string("there is nothing to fold it into") : site.whyNot)));
+                part->diagonal().empty()
+                    ? std::string("it is not diagonal")
+                    : (site.whyNot.empty() ? std::string("there is nothing to fold it into") : site.whyNot)));
         }
         if (&transform != &stages.transforms.back() && !part->identity()) {
             for (RowMatrix& W : weights)

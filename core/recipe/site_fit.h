@@ -59,8 +59,8 @@ Expected<RowMatrix> loadFinite(const model::Model& model, const model::LayerSpec
 Expected<SiteFit> fitSite(const model::Model& model, const model::SiteSpec& site, const StageSet& stages,
     std::shared_ptr<const InputData> input, const FitContext& fit);
 
-/// A few values by text key, least recently used out. A value is made once; others who ask for it meanwhile wait for it, and try
-/// themselves when it failed.
+/// A few values by text key, least recently used out. A value is made once; others who ask for it meanwhile wait for it, and
+/// try themselves when it failed.
 template <class Value> class SharedCache {
 public:
     explicit SharedCache(std::size_t capacity)

@@ -48,7 +48,8 @@ struct InputView {
     const MatrixD* secondMoment = nullptr; ///< C (d, d); null without calibration.
     std::vector<double> absMax, meanAbs, l2Norm; ///< Per channel; empty without calibration.
     std::vector<double> mean; ///< Per channel.
-    std::vector<double> min, max; ///< Per channel, sinks included; empty when unknown (no calibration, or after a dense transform).
+    std::vector<double> min,
+        max; ///< Per channel, sinks included; empty when unknown (no calibration, or after a dense transform).
     std::vector<double> absMaxNoSinks; ///< absMax without the sink positions; empty when unknown.
     bool available() const { return tokens > 0; }
 };
@@ -57,7 +58,8 @@ struct InputView {
 struct SiteConsumer {
     std::string layer;
     MatrixView W; ///< (out, in), after earlier transforms.
-    /// Rounds a candidate weight with the pipeline's grid and nearest rounding; the yardstick of searches (AWQ). Null without a grid.
+    /// Rounds a candidate weight with the pipeline's grid and nearest rounding; the yardstick of searches (AWQ). Null without a
+    /// grid.
     std::function<Expected<RowMatrix>(MatrixView)> projectNearest;
     bool clipExcluded = false; ///< q and k: clipping searches leave them alone.
 };
@@ -101,7 +103,8 @@ struct StageInfo {
 class TransformStage {
 public:
     virtual ~TransformStage() = default;
-    /// Fits the transform once over all consumers of the site. Returns the identity with a note where the site does not allow it.
+    /// Fits the transform once over all consumers of the site. Returns the identity with a note where the site does not allow
+    /// it.
     virtual Expected<std::unique_ptr<SiteTransform>> fit(const SiteContext& site, StageReport& report) const = 0;
 };
 
@@ -120,7 +123,8 @@ struct LayerProblem {
     MatrixView W; ///< (out, in).
     InputView input;
     FitContext fit;
-    bool clipExcluded = false; ///< q and k: clipping searches leave the layer alone (the same rule as SiteConsumer::clipExcluded).
+    bool clipExcluded
+        = false; ///< q and k: clipping searches leave the layer alone (the same rule as SiteConsumer::clipExcluded).
 };
 
 class PrunerStage {
@@ -134,10 +138,11 @@ class GridSession {
 public:
     virtual ~GridSession() = default;
     virtual Index groupSize() const = 0; ///< Columns per group; the number of columns for a whole row.
-    /// Fits all rows of one group to W_group (rows, width); may be called again when the weights changed. `columns` are the original
-    /// column numbers (for per-column weights of a range search).
+    /// Fits all rows of one group to W_group (rows, width); may be called again when the weights changed. `columns` are the
+    /// original column numbers (for per-column weights of a range search).
     virtual Expected<void> fitGroup(Index group, MatrixView Wgroup, std::span<const Index> columns) = 0;
-    /// Nearest grid points of one column of `group`: values (rows), decoded into `projected`, codes remembered for column `column`.
+    /// Nearest grid points of one column of `group`: values (rows), decoded into `projected`, codes remembered for column
+    /// `column`.
     virtual void quantizeColumn(Index group, Index column, std::span<const float> values, std::span<float> projected) = 0;
     /// Hands over what was stored: codes, scales, zeros. groupOf is set when columns were reordered.
     virtual quant::QuantizedTensor finish(std::vector<std::int32_t> groupOf) = 0;
@@ -166,7 +171,8 @@ public:
     virtual ~RoundingStage() = default;
     /// grid: null without a Grid stage; mask: null without a Pruner stage.
     /// Errors: Unsupported for an adaptive mask that the solver cannot choose; NotFound when statistics are needed and absent.
-    virtual Expected<RoundingResult> solve(const LayerProblem& problem, const GridStage* grid, const MaskPlan* mask, StageReport& report) const = 0;
+    virtual Expected<RoundingResult> solve(
+        const LayerProblem& problem, const GridStage* grid, const MaskPlan* mask, StageReport& report) const = 0;
 };
 
 /// What follows rounding: low-rank residuals, bias correction.

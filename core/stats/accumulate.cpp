@@ -148,9 +148,11 @@ void accumulate(InputPart& part, ChannelSums& sink, MatrixView x, const std::vec
                 while (end < std::min(x.rows(), begin + kRows) && isSink(positions, end) == sinks)
                     ++end;
                 ChannelSums& extremes = sinks ? sink : sums;
-                const SumTargets to{sums.sum.data() + c, sums.sumsq.data() + c, sums.sumabs.data() + c, sums.m3.data() + c, sums.m4.data() + c,
-                    extremes.min.data() + c, extremes.max.data() + c, sinks ? sink.sumsq.data() + c : nullptr};
-                bad[static_cast<std::size_t>(chunk)] += HWY_DYNAMIC_DISPATCH(sumChunk)(x.data() + begin * x.stride() + c, x.stride(), end - begin, width, to);
+                const SumTargets to{sums.sum.data() + c, sums.sumsq.data() + c, sums.sumabs.data() + c, sums.m3.data() + c,
+                    sums.m4.data() + c, extremes.min.data() + c, extremes.max.data() + c,
+                    sinks ? sink.sumsq.data() + c : nullptr};
+                bad[static_cast<std::size_t>(chunk)]
+                    += HWY_DYNAMIC_DISPATCH(sumChunk)(x.data() + begin * x.stride() + c, x.stride(), end - begin, width, to);
                 begin = end;
             }
         }

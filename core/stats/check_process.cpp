@@ -117,7 +117,8 @@ Expected<void> checkByChild(const fs::path& file, std::chrono::milliseconds time
     const auto size = fs::file_size(file, code);
     if (timeout.count() == 0)
         timeout = std::chrono::seconds(30 + (code ? 0 : size / 20'000'000));
-    const std::string seconds = std::to_string(std::max<long long>(1, std::chrono::duration_cast<std::chrono::seconds>(timeout).count()));
+    const std::string seconds
+        = std::to_string(std::max<long long>(1, std::chrono::duration_cast<std::chrono::seconds>(timeout).count()));
 
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0)
@@ -131,7 +132,8 @@ Expected<void> checkByChild(const fs::path& file, std::chrono::milliseconds time
     posix_spawn_file_actions_adddup2(&actions, writeEnd.fd, STDOUT_FILENO);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     const std::string path = fs::absolute(file, code).string();
-    char* const arguments[] = {const_cast<char*>(program->c_str()), const_cast<char*>(path.c_str()), const_cast<char*>(seconds.c_str()), nullptr};
+    char* const arguments[]
+        = {const_cast<char*>(program->c_str()), const_cast<char*>(path.c_str()), const_cast<char*>(seconds.c_str()), nullptr};
     char noPlugins[] = "HDF5_PLUGIN_PRELOAD=::";
     char quietMalloc[] = "MALLOC_CHECK_=2"; // abort at a broken heap
     char* const environment[] = {noPlugins, quietMalloc, nullptr};
@@ -149,15 +151,18 @@ Expected<void> checkByChild(const fs::path& file, std::chrono::milliseconds time
     if (!status) {
         ::kill(child, SIGKILL);
         ::waitpid(child, nullptr, 0);
-        return fail(Errc::Format, "checking it took more than " + seconds + " seconds: the file is damaged", file.string(), "repack it with h5repack");
+        return fail(Errc::Format, "checking it took more than " + seconds + " seconds: the file is damaged", file.string(),
+            "repack it with h5repack");
     }
     if (WIFEXITED(*status) && WEXITSTATUS(*status) == 0)
         return {};
-    if (WIFEXITED(*status) && WEXITSTATUS(*status) == 1) {
+    if (WIFEXITED(*status) && WEXITSTATUS(*status) == 1 && !line(answer, 1).empty()) {
         const std::string where = line(answer, 0);
-        return fail(Errc::Format, line(answer, 1), where.empty() ? file.string() : file.string() + ": " + where, line(answer, 2));
+        return fail(
+            Errc::Format, line(answer, 1), where.empty() ? file.string() : file.string() + ": " + where, line(answer, 2));
     }
-    return fail(Errc::Format, "the HDF5 library breaks on it: the file is damaged", file.string(), "write it again, or repack it with h5repack");
+    return fail(Errc::Format, "the HDF5 library breaks on it: the file is damaged", file.string(),
+        "write it again, or repack it with h5repack");
 }
 
 } // namespace qs::stats

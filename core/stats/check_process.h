@@ -8,8 +8,9 @@
 
 namespace qs::stats {
 
-/// Lets the program `quantscope-h5check` walk and read an HDF5 file under limits of time and memory before this process opens it.
-/// The program is looked for in the environment's QS_H5CHECK, beside this executable, in ../bin of that, and where it was built.
+/// Lets the program `quantscope-h5check` walk and read an HDF5 file under limits of time and memory before this process opens
+/// it. The program is looked for in the environment's QS_H5CHECK, beside this executable, in ../bin of that, and where it was
+/// built.
 ///
 /// Errors   Format with what the check refused, or that it broke or took longer than `timeout` (0: 30 s and 1 s per 20 MB);
 ///          NotFound when the program is not there.

@@ -25,7 +25,8 @@ std::vector<std::string> layersOf(const CalibrationDump& dump, const std::string
     return result;
 }
 
-Expected<void> mergeRaw(const CalibrationDump& a, const CalibrationDump& b, const std::string& layer, const std::string& input, DumpWriter& writer)
+Expected<void> mergeRaw(
+    const CalibrationDump& a, const CalibrationDump& b, const std::string& layer, const std::string& input, DumpWriter& writer)
 {
     RowMatrix parts[2];
     Index rows = 0, cols = 0;
@@ -59,8 +60,8 @@ Expected<void> checkDumpFits(const CalibrationDump& dump, const std::string& mod
         const Index width = dump.widthOf(layer.layer);
         covered = covered || width > 0;
         if (width > 0 && width != layer.in)
-            return fail(Errc::Mismatch, fmt::format("the dump's input has {} channels, the layer {}", width, layer.in), layer.layer,
-                "the dump belongs to another model: capture one of this model");
+            return fail(Errc::Mismatch, fmt::format("the dump's input has {} channels, the layer {}", width, layer.in),
+                layer.layer, "the dump belongs to another model: capture one of this model");
     }
     if (!covered)
         return fail(Errc::Mismatch, "covers none of the model's layers", dump.path().string(),
@@ -68,20 +69,24 @@ Expected<void> checkDumpFits(const CalibrationDump& dump, const std::string& mod
     return {};
 }
 
-Expected<void> mergeDumps(const CalibrationDump& a, const CalibrationDump& b, const std::filesystem::path& target, const JobContext& job)
+Expected<void> mergeDumps(
+    const CalibrationDump& a, const CalibrationDump& b, const std::filesystem::path& target, const JobContext& job)
 {
     const DumpInfo& first = a.info();
     const DumpInfo& second = b.info();
     if (!first.modelId.empty() && !second.modelId.empty() && first.modelId != second.modelId)
         return fail(Errc::Mismatch, "was captured from another model than " + a.path().string(), b.path().string());
     if (first.policy != second.policy)
-        return fail(Errc::Mismatch, "has policy '" + second.policy + "', but " + a.path().string() + " has '" + first.policy + "'", b.path().string());
+        return fail(Errc::Mismatch,
+            "has policy '" + second.policy + "', but " + a.path().string() + " has '" + first.policy + "'", b.path().string());
     for (const std::string& layer : b.layers()) {
         const Index width = a.widthOf(layer);
         if (width > 0 && width != b.widthOf(layer))
-            return fail(Errc::Mismatch, fmt::format("its input has {} channels in one dump and {} in the other", width, b.widthOf(layer)), layer);
+            return fail(Errc::Mismatch,
+                fmt::format("its input has {} channels in one dump and {} in the other", width, b.widthOf(layer)), layer);
         if (width > 0 && a.inputOf(layer) != b.inputOf(layer))
-            return fail(Errc::Mismatch, "reads input " + a.inputOf(layer) + " in one dump and " + b.inputOf(layer) + " in the other", layer);
+            return fail(Errc::Mismatch,
+                "reads input " + a.inputOf(layer) + " in one dump and " + b.inputOf(layer) + " in the other", layer);
     }
     DumpInfo info = first;
     info.modelId = first.modelId.empty() ? second.modelId : first.modelId;

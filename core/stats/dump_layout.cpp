@@ -55,11 +55,11 @@ std::string nameOfLink(std::string_view link)
 
 std::string fileIdentity(const std::filesystem::path& file)
 {
-    struct stat info {};
+    struct stat info { };
     if (::stat(file.c_str(), &info) != 0)
         return {};
-    return fmt::format("{}:{}:{}:{}.{:09}:{}.{:09}", info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec,
-        info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
+    return fmt::format("{}:{}:{}:{}.{:09}:{}.{:09}", info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec,
+        info.st_mtim.tv_nsec, info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
 }
 
 void markTrusted(const std::filesystem::path& file)

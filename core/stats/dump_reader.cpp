@@ -52,7 +52,8 @@ public:
         const std::string schema = h5::readString(root, "schema");
         const bool ours = schema == kSchema;
         if (!ours && schema.starts_with("act-dump/"))
-            return fail(Errc::Unsupported, "has schema '" + schema + "'; only " + kSchema + " is read", m_path.string(), "capture again");
+            return fail(Errc::Unsupported, "has schema '" + schema + "'; only " + kSchema + " is read", m_path.string(),
+                "capture again");
         std::vector<std::string> arrays;
         QS_CHECK(located(h5::walk(m_file, [&](const h5::DatasetInfo& info, hid_t) -> Expected<void> {
             m_sets.emplace(info.path, info);
@@ -62,7 +63,9 @@ public:
             if (ours && path.starts_with("stats/"))
                 continue;
             if (info.isActivations() && !path.ends_with(":output"))
-                m_raw.emplace(path.ends_with(kInputSuffix) ? path.substr(0, path.size() - std::string_view(kInputSuffix).size()) : path, path);
+                m_raw.emplace(
+                    path.ends_with(kInputSuffix) ? path.substr(0, path.size() - std::string_view(kInputSuffix).size()) : path,
+                    path);
         }
         if (ours) {
             QS_CHECK(indexStats());
@@ -75,7 +78,12 @@ public:
         if (m_stats.empty() && m_raw.empty())
             return fail(Errc::Format, "holds neither statistics nor a 2-D or 3-D float dataset", m_path.string());
         Digest digest;
-        digest.add(std::string_view("dump")).add(fileIdentity(m_path)).add(m_info.modelId).add(m_info.datasetId).add(m_info.created).add(m_info.tokens);
+        digest.add(std::string_view("dump"))
+            .add(fileIdentity(m_path))
+            .add(m_info.modelId)
+            .add(m_info.datasetId)
+            .add(m_info.created)
+            .add(m_info.tokens);
         m_id = digest.hex();
         return {};
     }
@@ -121,7 +129,8 @@ public:
     {
         const std::string input = inputOf(layer).empty() && m_raw.contains(layer) ? layer : inputOf(layer);
         if (input.empty())
-            return fail(Errc::NotFound, "the dump " + m_path.string() + " does not cover this layer", layer, "capture again, or map its datasets to layers");
+            return fail(Errc::NotFound, "the dump " + m_path.string() + " does not cover this layer", layer,
+                "capture again, or map its datasets to layers");
         const std::lock_guard lock(m_mutex);
         if (auto kept = m_kept[input].lock())
             return kept;
@@ -140,7 +149,8 @@ public:
     {
         const h5::DatasetInfo* raw = rawOf(layer);
         if (!raw)
-            return fail(Errc::NotFound, "the dump " + m_path.string() + " holds no raw tokens of this layer", layer, "capture with --keep-tokens");
+            return fail(Errc::NotFound, "the dump " + m_path.string() + " holds no raw tokens of this layer", layer,
+                "capture with --keep-tokens");
         const Index tokens = tokensOf(*raw);
         return readTokens(*raw, 0, limit > 0 ? std::min(limit, tokens) : tokens);
     }
@@ -148,7 +158,8 @@ public:
     Expected<std::vector<std::vector<std::int32_t>>> tokenIds() const override
     {
         const auto found = m_sets.find("tokens");
-        if (found == m_sets.end() || found->second.extents.size() != 2 || found->second.typeClass != H5T_INTEGER || m_info.producer.empty())
+        if (found == m_sets.end() || found->second.extents.size() != 2 || found->second.typeClass != H5T_INTEGER
+            || m_info.producer.empty())
             return fail(Errc::NotFound, "the dump holds no token ids", m_path.string());
         const auto rows = static_cast<std::size_t>(found->second.extents[0]);
         const auto cols = static_cast<std::size_t>(found->second.extents[1]);
@@ -159,20 +170,26 @@ public:
             return unreadable("tokens");
         std::vector<std::vector<std::int32_t>> result(rows);
         for (std::size_t r = 0; r < rows; ++r)
-            result[r].assign(flat.begin() + static_cast<std::ptrdiff_t>(r * cols), flat.begin() + static_cast<std::ptrdiff_t>((r + 1) * cols));
+            result[r].assign(flat.begin() + static_cast<std::ptrdiff_t>(r * cols),
+                flat.begin() + static_cast<std::ptrdiff_t>((r + 1) * cols));
         return result;
     }
 
 private:
     tl::unexpected<Error> unreadable(const std::string& path) const
     {
-        return fail(Errc::Format, "cannot be read: " + h5::lastMessage(), m_path.string() + ": " + path, "the file is damaged: capture again");
+        return fail(Errc::Format, "cannot be read: " + h5::lastMessage(), m_path.string() + ": " + path,
+            "the file is damaged: capture again");
     }
-    tl::unexpected<Error> misshapen(const std::string& path, const std::string& what) const { return fail(Errc::Format, what, m_path.string() + ": " + path); }
+    tl::unexpected<Error> misshapen(const std::string& path, const std::string& what) const
+    {
+        return fail(Errc::Format, what, m_path.string() + ": " + path);
+    }
     Expected<void> located(Expected<void> result) const
     {
         if (!result)
-            result.error().where = result.error().where.empty() ? m_path.string() : m_path.string() + ": " + result.error().where;
+            result.error().where
+                = result.error().where.empty() ? m_path.string() : m_path.string() + ": " + result.error().where;
         return result;
     }
     h5::Id open(const std::string& path) const { return h5::dataset(H5Dopen2(m_file, path.c_str(), H5P_DEFAULT)); }
@@ -221,14 +238,17 @@ private:
             if (found == m_sets.end())
                 return misshapen(part + "/" + name, "is missing");
             if (found->second.extents != h5::Extents{channels} || found->second.typeClass != H5T_FLOAT)
-                return misshapen(found->first, fmt::format("must be a float vector of {} channels, is {}", channels, shapeOf(found->second.extents)));
+                return misshapen(found->first,
+                    fmt::format("must be a float vector of {} channels, is {}", channels, shapeOf(found->second.extents)));
         }
         const auto count = m_sets.find(part + "/count");
         if (count == m_sets.end() || !count->second.extents.empty() || count->second.typeClass != H5T_INTEGER)
             return misshapen(part + "/count", "must be an integer scalar");
         const auto gram = m_sets.find(part + "/gram");
-        if (gram != m_sets.end() && (gram->second.extents != h5::Extents{channels, channels} || gram->second.typeClass != H5T_FLOAT))
-            return misshapen(gram->first, fmt::format("must be {0} x {0} floats, is {1}", channels, shapeOf(gram->second.extents)));
+        if (gram != m_sets.end()
+            && (gram->second.extents != h5::Extents{channels, channels} || gram->second.typeClass != H5T_FLOAT))
+            return misshapen(
+                gram->first, fmt::format("must be {0} x {0} floats, is {1}", channels, shapeOf(gram->second.extents)));
         return {};
     }
 
@@ -287,12 +307,14 @@ private:
         const h5::Id set = open(raw.path);
         if (!set)
             return unreadable(raw.path);
-        const Index perSample = raw.extents.size() == 3 ? static_cast<Index>(raw.extents[1]) : std::numeric_limits<Index>::max();
+        const Index perSample
+            = raw.extents.size() == 3 ? static_cast<Index>(raw.extents[1]) : std::numeric_limits<Index>::max();
         for (Index done = 0; done < count;) { // a piece lies within one sample
             const Index sample = perSample > 0 ? (first + done) / perSample : 0;
             const Index token = (first + done) % perSample;
             const Index rows = std::min({count - done, perSample - token, kTokensAtOnce});
-            h5::Extents start{static_cast<hsize_t>(token), 0}, block{static_cast<hsize_t>(rows), static_cast<hsize_t>(channels)};
+            h5::Extents start{static_cast<hsize_t>(token), 0},
+                block{static_cast<hsize_t>(rows), static_cast<hsize_t>(channels)};
             if (raw.extents.size() == 3) {
                 start.insert(start.begin(), static_cast<hsize_t>(sample));
                 block.insert(block.begin(), 1);
@@ -304,7 +326,8 @@ private:
         return result;
     }
 
-    static bool readBlock(hid_t set, const h5::DatasetInfo& raw, const h5::Extents& start, const h5::Extents& block, float* target)
+    static bool readBlock(
+        hid_t set, const h5::DatasetInfo& raw, const h5::Extents& start, const h5::Extents& block, float* target)
     {
         hsize_t elements = 1;
         for (const hsize_t extent : block)
@@ -366,8 +389,8 @@ private:
             return misshapen(path + "/count", "is negative");
         if (m_sets.contains(path + "/non_finite"))
             QS_CHECK(readScalar(path + "/non_finite", part.channels.nonFinite));
-        std::vector<double>* const targets[] = {&part.channels.sum, &part.channels.sumsq, &part.channels.sumabs, &part.channels.m3, &part.channels.m4,
-            &part.channels.min, &part.channels.max};
+        std::vector<double>* const targets[] = {&part.channels.sum, &part.channels.sumsq, &part.channels.sumabs,
+            &part.channels.m3, &part.channels.m4, &part.channels.min, &part.channels.max};
         for (std::size_t i = 0; i < std::size(targets); ++i)
             QS_CHECK(readVector(path + "/" + kStatNames[i], *targets[i]));
         return m_sets.contains(path + "/gram") ? readGram(path + "/gram", channels, part.gram) : Expected<void>();
@@ -433,7 +456,8 @@ Expected<std::shared_ptr<const CalibrationDump>> openDump(const fs::path& path)
 {
     std::error_code code;
     if (!fs::is_regular_file(path, code))
-        return fail(Errc::NotFound, code ? "cannot be read: " + code.message() : "is not a file", path.string(), "check the path");
+        return fail(
+            Errc::NotFound, code ? "cannot be read: " + code.message() : "is not a file", path.string(), "check the path");
     if (!isTrusted(path)) {
         QS_CHECK(checkByChild(path));
         markTrusted(path);

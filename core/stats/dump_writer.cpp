@@ -32,15 +32,15 @@ static_assert(std::endian::native == std::endian::little, "chunks are packed in 
 using Bytes = std::vector<unsigned char>;
 
 /// What HDF5's shuffle and deflate filters make of one chunk: bytes of equal significance side by side, then a zlib stream.
-template <class T>
-Bytes packChunk(std::span<const T> values)
+template <class T> Bytes packChunk(std::span<const T> values)
 {
     const auto* source = reinterpret_cast<const unsigned char*>(values.data());
     Bytes shuffled(values.size_bytes());
     for (std::size_t byte = 0; byte < sizeof(T); ++byte)
         for (std::size_t i = 0; i < values.size(); ++i)
             shuffled[byte * values.size() + i] = source[i * sizeof(T) + byte];
-    // Run lengths and Huffman codes only: floats hold no longer repetitions, and the search for them takes most of deflate's time.
+    // Run lengths and Huffman codes only: floats hold no longer repetitions, and the search for them takes most of deflate's
+    // time.
     z_stream stream{};
     if (deflateInit2(&stream, 1, Z_DEFLATED, MAX_WBITS, MAX_MEM_LEVEL, Z_RLE) != Z_OK)
         throw std::bad_alloc();
@@ -89,8 +89,9 @@ public:
     {
         const auto held = h5::lock();
         const bool written = h5::writeString(m_file, "schema", kSchema) && h5::writeString(m_file, "model_id", info.modelId)
-            && h5::writeString(m_file, "tokenizer_id", info.tokenizerId) && h5::writeString(m_file, "dataset_id", info.datasetId)
-            && h5::writeString(m_file, "policy", info.policy) && h5::writeString(m_file, "created", info.created.empty() ? now() : info.created)
+            && h5::writeString(m_file, "tokenizer_id", info.tokenizerId)
+            && h5::writeString(m_file, "dataset_id", info.datasetId) && h5::writeString(m_file, "policy", info.policy)
+            && h5::writeString(m_file, "created", info.created.empty() ? now() : info.created)
             && h5::writeString(m_file, "producer", info.producer.empty() ? std::string(kProducer) : info.producer)
             && h5::writeInteger(m_file, "seq_len", info.seqLen) && h5::writeInteger(m_file, "n_tokens", info.tokens)
             && h5::writeUnsigned(m_file, "seed", info.seed);
@@ -99,7 +100,8 @@ public:
         return {};
     }
 
-    Expected<void> addInput(const std::string& inputId, const std::vector<std::string>& layers, const InputStats& stats) override
+    Expected<void> addInput(
+        const std::string& inputId, const std::vector<std::string>& layers, const InputStats& stats) override
     {
         QS_CHECK(usable());
         if (!m_inputs.insert(inputId).second)
@@ -127,13 +129,15 @@ public:
     {
         QS_CHECK(usable());
         const std::string name = layer + kInputSuffix;
-        if (layer.empty() || layer.front() == '/' || layer.find("//") != std::string::npos || ("/" + name).find("/./") != std::string::npos)
+        if (layer.empty() || layer.front() == '/' || layer.find("//") != std::string::npos
+            || ("/" + name).find("/./") != std::string::npos)
             return fail(Errc::InvalidArgument, "cannot name a dataset", layer);
         if (m_options.tokensFloat16)
             for (Index r = 0; r < tokens.rows(); ++r)
                 for (const float value : tokens.row(r))
                     if (std::isfinite(value) && std::abs(value) > 65504.0F)
-                        return fail(Errc::InvalidArgument, fmt::format("holds {}, which is beyond float16", value), name, "store raw tokens in float32");
+                        return fail(Errc::InvalidArgument, fmt::format("holds {}, which is beyond float16", value), name,
+                            "store raw tokens in float32");
         const auto held = h5::lock();
         const h5::Extents extents{static_cast<hsize_t>(tokens.rows()), static_cast<hsize_t>(tokens.cols())};
         const h5::Extents chunk{std::clamp<hsize_t>(extents[0], 1, kTile), std::clamp<hsize_t>(extents[1], 1, kTile)};
@@ -170,7 +174,8 @@ public:
         const h5::Extents extents{ids.size(), ids.front().size()};
         const h5::Extents chunk{std::min<hsize_t>(extents[0], 64), std::clamp<hsize_t>(extents[1], 1, 4096)};
         const h5::Id space = h5::space(H5Screate_simple(2, extents.data(), nullptr));
-        const h5::Id set = h5::dataset(H5Dcreate2(m_file, "tokens", H5T_STD_I32LE, space, H5P_DEFAULT, packed(chunk), H5P_DEFAULT));
+        const h5::Id set
+            = h5::dataset(H5Dcreate2(m_file, "tokens", H5T_STD_I32LE, space, H5P_DEFAULT, packed(chunk), H5P_DEFAULT));
         if (!set || (!flat.empty() && H5Dwrite(set, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, flat.data()) < 0))
             return broken();
         return {};
@@ -190,8 +195,8 @@ public:
         if (fd >= 0)
             ::close(fd);
         if (!synced || ::rename(m_temporary.c_str(), m_target.c_str()) != 0)
-            return fail(Errc::Io, "cannot be put in place: " + std::generic_category().message(synced ? errno : number), m_target.string(),
-                "free space on that disk, or choose another folder");
+            return fail(Errc::Io, "cannot be put in place: " + std::generic_category().message(synced ? errno : number),
+                m_target.string(), "free space on that disk, or choose another folder");
         m_temporary.clear();
         markTrusted(m_target);
         return {};
@@ -206,7 +211,8 @@ private:
     }
     tl::unexpected<Error> broken() const
     {
-        return fail(Errc::Io, "cannot be written: " + h5::lastMessage(), m_target.string(), "free space on that disk, or choose another folder");
+        return fail(Errc::Io, "cannot be written: " + h5::lastMessage(), m_target.string(),
+            "free space on that disk, or choose another folder");
     }
     static h5::Id makeGroup(hid_t parent, const std::string& name)
     {
@@ -246,19 +252,19 @@ private:
     {
         const h5::Id group = makeGroup(input, name);
         const ChannelSums& sums = part.channels;
-        if (!group || !addScalar(group, "count", sums.count) || !addScalar(group, "non_finite", sums.nonFinite) || !addVector(group, "sum", sums.sum)
-            || !addVector(group, "sumsq", sums.sumsq) || !addVector(group, "sumabs", sums.sumabs) || !addVector(group, "m3", sums.m3)
-            || !addVector(group, "m4", sums.m4) || !addVector(group, "min", sums.min) || !addVector(group, "max", sums.max))
+        if (!group || !addScalar(group, "count", sums.count) || !addScalar(group, "non_finite", sums.nonFinite)
+            || !addVector(group, "sum", sums.sum) || !addVector(group, "sumsq", sums.sumsq)
+            || !addVector(group, "sumabs", sums.sumabs) || !addVector(group, "m3", sums.m3) || !addVector(group, "m4", sums.m4)
+            || !addVector(group, "min", sums.min) || !addVector(group, "max", sums.max))
             return broken();
         if (!part.hasGram())
             return {};
         return m_options.gramFloat32 ? addGram<float>(group, part.gram) : addGram<double>(group, part.gram);
     }
 
-    /// Tiles are packed on all cores and handed to HDF5 as finished chunks: its own filters use one core and took longer than the
-    /// matrix products of a capture.
-    template <class T>
-    Expected<void> addGram(hid_t group, const MatrixD& gram)
+    /// Tiles are packed on all cores and handed to HDF5 as finished chunks: its own filters use one core and took longer than
+    /// the matrix products of a capture.
+    template <class T> Expected<void> addGram(hid_t group, const MatrixD& gram)
     {
         const Index d = gram.rows();
         const Index side = std::min(d, kTile);
@@ -309,7 +315,8 @@ Expected<std::unique_ptr<DumpWriter>> createDump(const fs::path& path, const Dum
     const auto held = h5::lock();
     h5::Id file = h5::file(H5Fcreate(temporary.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, H5P_DEFAULT));
     if (!file)
-        return fail(Errc::Io, "cannot be created: " + h5::lastMessage(), path.string(), "check the folder's permissions, or choose another folder");
+        return fail(Errc::Io, "cannot be created: " + h5::lastMessage(), path.string(),
+            "check the folder's permissions, or choose another folder");
     auto writer = std::make_unique<Hdf5Writer>(path, temporary, std::move(file), options);
     QS_CHECK(writer->start(info));
     return std::unique_ptr<DumpWriter>(std::move(writer));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// quantscope-h5check FILE CPU_SECONDS: walks and reads an HDF5 file under limits, so that a file that breaks the library breaks only
-// this process. Exit status 0: sound; 1: refused, with object, message and hint on three lines of stdout; anything else: it broke.
+// quantscope-h5check FILE CPU_SECONDS: walks and reads an HDF5 file under limits, so that a file that breaks the library breaks
+// only this process. Exit status 0: sound; 1: refused, with object, message and hint on three lines of stdout; anything else:
+// it broke.
 
 #include "core/stats/hdf5_walk.h"
 
@@ -35,7 +36,8 @@ int main(int argc, char** argv)
         const auto checked = qs::stats::h5::walkAndRead(argv[1]);
         if (checked)
             return 0;
-        std::printf("%s\n%s\n%s\n", checked.error().where.c_str(), checked.error().message.c_str(), checked.error().hint.c_str());
+        std::printf(
+            "%s\n%s\n%s\n", checked.error().where.c_str(), checked.error().message.c_str(), checked.error().hint.c_str());
     } catch (const std::exception& error) {
         std::printf("\n%s\n\n", error.what());
     }

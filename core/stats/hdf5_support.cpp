@@ -9,8 +9,7 @@ namespace {
 
 constexpr std::size_t kLongestString = 65535; // an attribute of an old-format object header cannot be larger
 
-template <class T>
-T readNumber(hid_t object, const char* name, hid_t native, T fallback)
+template <class T> T readNumber(hid_t object, const char* name, hid_t native, T fallback)
 {
     if (H5Aexists(object, name) <= 0)
         return fallback;
@@ -23,8 +22,7 @@ T readNumber(hid_t object, const char* name, hid_t native, T fallback)
     return H5Aread(attr, native, &value) < 0 ? fallback : value;
 }
 
-template <class T>
-bool writeNumber(hid_t object, const char* name, hid_t stored, hid_t native, T value)
+template <class T> bool writeNumber(hid_t object, const char* name, hid_t stored, hid_t native, T value)
 {
     const Id scalar = space(H5Screate(H5S_SCALAR));
     const Id attr = attribute(H5Acreate2(object, name, stored, scalar, H5P_DEFAULT, H5P_DEFAULT));

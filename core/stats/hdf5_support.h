@@ -12,8 +12,8 @@
 
 namespace qs::stats::h5 {
 
-/// The lock under which every call into HDF5 is made: the library is not thread-safe. The first lock also silences its error printing
-/// and forbids the loading of filter plugins.
+/// The lock under which every call into HDF5 is made: the library is not thread-safe. The first lock also silences its error
+/// printing and forbids the loading of filter plugins.
 std::unique_lock<std::recursive_mutex> lock();
 
 /// An HDF5 identifier that is closed when it goes. To be destroyed under lock().
@@ -50,14 +50,38 @@ private:
     herr_t (*m_close)(hid_t) = nullptr;
 };
 
-inline Id file(hid_t id) { return {id, H5Fclose}; }
-inline Id group(hid_t id) { return {id, H5Gclose}; }
-inline Id dataset(hid_t id) { return {id, H5Dclose}; }
-inline Id space(hid_t id) { return {id, H5Sclose}; }
-inline Id type(hid_t id) { return {id, H5Tclose}; }
-inline Id attribute(hid_t id) { return {id, H5Aclose}; }
-inline Id properties(hid_t id) { return {id, H5Pclose}; }
-inline Id object(hid_t id) { return {id, H5Oclose}; }
+inline Id file(hid_t id)
+{
+    return {id, H5Fclose};
+}
+inline Id group(hid_t id)
+{
+    return {id, H5Gclose};
+}
+inline Id dataset(hid_t id)
+{
+    return {id, H5Dclose};
+}
+inline Id space(hid_t id)
+{
+    return {id, H5Sclose};
+}
+inline Id type(hid_t id)
+{
+    return {id, H5Tclose};
+}
+inline Id attribute(hid_t id)
+{
+    return {id, H5Aclose};
+}
+inline Id properties(hid_t id)
+{
+    return {id, H5Pclose};
+}
+inline Id object(hid_t id)
+{
+    return {id, H5Oclose};
+}
 
 using Extents = std::vector<hsize_t>;
 

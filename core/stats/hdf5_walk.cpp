@@ -43,15 +43,18 @@ Expected<void> checkStorage(const DatasetInfo& info, hid_t set)
         unsigned flags = 0;
         std::size_t values = 0;
         unsigned config = 0;
-        const H5Z_filter_t filter = H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &values, nullptr, 0, nullptr, &config);
+        const H5Z_filter_t filter
+            = H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &values, nullptr, 0, nullptr, &config);
         if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32)
-            return fail(Errc::Format, "uses filter " + std::to_string(filter) + "; only deflate, shuffle and fletcher32 are read", info.path,
+            return fail(Errc::Format,
+                "uses filter " + std::to_string(filter) + "; only deflate, shuffle and fletcher32 are read", info.path,
                 "repack the file with h5repack -f GZIP=1");
     }
     QS_TRY(bytes, logicalBytes(info));
     const hsize_t stored = H5Dget_storage_size(set);
     if (bytes > kFreeBytes && bytes / kMostExpansion > stored)
-        return fail(Errc::Format, "claims " + std::to_string(bytes) + " bytes, but only " + std::to_string(stored) + " are stored", info.path);
+        return fail(Errc::Format,
+            "claims " + std::to_string(bytes) + " bytes, but only " + std::to_string(stored) + " are stored", info.path);
     return {};
 }
 
@@ -75,7 +78,8 @@ public:
             if (link.type == H5L_TYPE_SOFT)
                 continue; // never followed: what it points to is reached by its own name, or not wanted
             if (link.type != H5L_TYPE_HARD)
-                return fail(Errc::Format, link.type == H5L_TYPE_EXTERNAL ? "is a link into another file" : "is a link of an unknown kind", full);
+                return fail(Errc::Format,
+                    link.type == H5L_TYPE_EXTERNAL ? "is a link into another file" : "is a link of an unknown kind", full);
             QS_CHECK(object(id, name, full, depth));
         }
         return {};
@@ -121,7 +125,8 @@ private:
             return fail(Errc::Format, "has no readable type: " + lastMessage(), path);
         described.typeClass = H5Tget_class(stored);
         described.typeSize = H5Tget_size(stored);
-        described.bfloat16 = described.typeClass == H5T_INTEGER && described.typeSize == 2 && readString(opened, "logical_dtype") == "bfloat16";
+        described.bfloat16 = described.typeClass == H5T_INTEGER && described.typeSize == 2
+            && readString(opened, "logical_dtype") == "bfloat16";
         QS_CHECK(checkStorage(described, opened));
         return m_visit(described, opened);
     }
@@ -146,7 +151,8 @@ Expected<void> readAll(const DatasetInfo& info, hid_t set)
     const hsize_t rows = info.extents.empty() ? 1 : info.extents[0];
     if (rowElements > (hsize_t{1} << 30))
         return fail(Errc::Format, "has rows of more than 2^30 values", info.path);
-    const hsize_t piece = std::clamp<hsize_t>(kPieceBytes / std::max<hsize_t>(1, rowElements * size), 1, std::max<hsize_t>(1, rows));
+    const hsize_t piece
+        = std::clamp<hsize_t>(kPieceBytes / std::max<hsize_t>(1, rowElements * size), 1, std::max<hsize_t>(1, rows));
     std::vector<std::byte> buffer(static_cast<std::size_t>(piece * rowElements) * size);
     for (hsize_t row = 0; row < rows && rowElements > 0; row += piece) {
         const hsize_t count = std::min(piece, rows - row);

@@ -20,10 +20,10 @@ struct DatasetInfo {
     bool isActivations() const;
 };
 
-/// Visits every dataset that hard links reach, each once, in the order of names, and refuses what a hostile file can do harm with:
-/// external links and link types of other software, external storage, virtual datasets, filters other than deflate, shuffle and
-/// fletcher32, extents whose product overflows or is far above what the file can hold, too deep nesting, too many objects.
-/// Errors   Format, naming the object. To be called under lock().
+/// Visits every dataset that hard links reach, each once, in the order of names, and refuses what a hostile file can do harm
+/// with: external links and link types of other software, external storage, virtual datasets, filters other than deflate,
+/// shuffle and fletcher32, extents whose product overflows or is far above what the file can hold, too deep nesting, too many
+/// objects. Errors   Format, naming the object. To be called under lock().
 Expected<void> walk(hid_t file, const std::function<Expected<void>(const DatasetInfo&, hid_t dataset)>& visit);
 
 /// Walks a file and reads every dataset of it in bounded pieces: what the checking process does.

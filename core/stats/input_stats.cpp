@@ -86,7 +86,8 @@ Expected<MatrixD> InputStats::secondMoment(const InputPart& part)
     if (part.count() == 0)
         return fail(Errc::NotFound, "the statistics hold no tokens");
     if (!part.hasGram())
-        return fail(Errc::NotFound, "the statistics hold no Gram matrix", {}, "capture again with this layer among those whose Gram is collected");
+        return fail(Errc::NotFound, "the statistics hold no Gram matrix", {},
+            "capture again with this layer among those whose Gram is collected");
     MatrixD result(part.gram);
     const double scale = 1.0 / static_cast<double>(part.count());
     parallelFor(0, result.rows(), 64, [&](Index begin, Index end) {

@@ -9,7 +9,8 @@
 
 namespace qs::stats {
 
-/// Raw per-channel sums of a stream of token vectors x (one entry per channel). Mergeable by addition (min and max by comparison).
+/// Raw per-channel sums of a stream of token vectors x (one entry per channel). Mergeable by addition (min and max by
+/// comparison).
 ///
 ///   sum = sum x, sumsq = sum x^2, sumabs = sum |x|, m3 = sum x^3, m4 = sum x^4, over `count` tokens, in float64.
 struct ChannelSums {
@@ -25,8 +26,9 @@ struct ChannelSums {
 
 /// Statistics of one part (fit or holdout) of a layer input.
 ///
-/// The additive sums and the Gram cover every position. `min` and `max` leave out the sink positions (the first kSinkPositions of each
-/// sequence), which InputStats::sink keeps, because an extremum cannot be taken out again while a sum can be subtracted.
+/// The additive sums and the Gram cover every position. `min` and `max` leave out the sink positions (the first kSinkPositions
+/// of each sequence), which InputStats::sink keeps, because an extremum cannot be taken out again while a sum can be
+/// subtracted.
 struct InputPart {
     ChannelSums channels;
     MatrixD gram; ///< sum x x^T, (d, d), both triangles; empty when it was not collected.
@@ -59,11 +61,12 @@ struct InputStats {
     std::vector<double> l2Norm() const;
 };
 
-/// Adds token vectors to statistics. Shapes: x (tokens, channels); positions: index of each token within its sequence, or empty where
-/// that is not known (then no token counts as a sink). Gram products go through the CPU backend; everything else is accumulated per
-/// channel in float64, in token order, with the same bits for any number of threads and any vector width. NaN and Inf are counted and
-/// enter sums and Gram as 0. Statistics of 0 channels take the width of x; another width is a bug (std::invalid_argument).
-/// Cost     Gram: tokens * channels^2 multiply-adds; the rest about 1 ns a value.   Threads   parallel inside.
+/// Adds token vectors to statistics. Shapes: x (tokens, channels); positions: index of each token within its sequence, or empty
+/// where that is not known (then no token counts as a sink). Gram products go through the CPU backend; everything else is
+/// accumulated per channel in float64, in token order, with the same bits for any number of threads and any vector width. NaN
+/// and Inf are counted and enter sums and Gram as 0. Statistics of 0 channels take the width of x; another width is a bug
+/// (std::invalid_argument). Cost     Gram: tokens * channels^2 multiply-adds; the rest about 1 ns a value.   Threads   parallel
+/// inside.
 void accumulate(InputPart& part, ChannelSums& sink, MatrixView x, const std::vector<Index>& positions, bool gram);
 
 } // namespace qs::stats

@@ -119,7 +119,8 @@ std::optional<CacheEntry> decode(const std::string& key, std::span<const std::by
     CacheEntry entry;
     std::string storedKey;
     std::uint64_t count = 0;
-    if (!reader.text(storedKey) || storedKey != key || !reader.text(entry.json) || !reader.number(count) || count > kMaxSections)
+    if (!reader.text(storedKey) || storedKey != key || !reader.text(entry.json) || !reader.number(count)
+        || count > kMaxSections)
         return std::nullopt;
     for (std::uint64_t i = 0; i < count; ++i) {
         CacheEntry::Section section;
@@ -183,7 +184,8 @@ Expected<std::shared_ptr<ResultCache>> ResultCache::open(const fs::path& folder,
     std::error_code error;
     fs::create_directories(folder, error);
     if (error)
-        return fail(Errc::Io, "cannot make the cache folder: " + error.message(), folder.string(), "set QS_NO_CACHE=1 to work without a cache");
+        return fail(Errc::Io, "cannot make the cache folder: " + error.message(), folder.string(),
+            "set QS_NO_CACHE=1 to work without a cache");
     std::shared_ptr<ResultCache> cache(new ResultCache(folder, maxBytes));
     cache->m_bytes = cache->bytes();
     return cache;
@@ -307,7 +309,8 @@ std::vector<ResultCache::File> ResultCache::list() const
 void ResultCache::evict()
 {
     std::vector<File> files = list();
-    std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return std::tie(a.used, a.path) < std::tie(b.used, b.path); });
+    std::sort(files.begin(), files.end(),
+        [](const File& a, const File& b) { return std::tie(a.used, a.path) < std::tie(b.used, b.path); });
     std::uint64_t total = 0;
     for (const File& file : files)
         total += file.bytes;

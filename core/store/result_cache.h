@@ -28,21 +28,23 @@ struct CacheEntry {
 
 /// Results on disk by digest of everything that they depend on. Losing it costs time, never data.
 ///
-/// One file per entry, `<folder>/<first two digits>/<key>.qsr`: magic, sizes, JSON, sections, and an XXH3-128 checksum of all that. A file
-/// that breaks a rule, has another key inside or a wrong checksum is removed and counts as absent. Entries are written atomically, so
-/// several processes may share a folder; reading one marks it as used (time of change), and when the folder holds more than `maxBytes`
-/// the entries that were not used for longest are removed.
-/// Errors   open(): Io when the folder cannot be made. put(): Io; nothing is left behind. get() has no errors: what cannot be read is absent.
-/// Cost     one file per call; the folder is listed at open() and when it may have grown beyond its limit.
-/// Threads  members may be called concurrently.
+/// One file per entry, `<folder>/<first two digits>/<key>.qsr`: magic, sizes, JSON, sections, and an XXH3-128 checksum of all
+/// that. A file that breaks a rule, has another key inside or a wrong checksum is removed and counts as absent. Entries are
+/// written atomically, so several processes may share a folder; reading one marks it as used (time of change), and when the
+/// folder holds more than `maxBytes` the entries that were not used for longest are removed. Errors   open(): Io when the
+/// folder cannot be made. put(): Io; nothing is left behind. get() has no errors: what cannot be read is absent. Cost     one
+/// file per call; the folder is listed at open() and when it may have grown beyond its limit. Threads  members may be called
+/// concurrently.
 class ResultCache {
 public:
     static constexpr std::uint64_t kDefaultBytes = std::uint64_t{4} << 30;
 
-    static Expected<std::shared_ptr<ResultCache>> open(const std::filesystem::path& folder, std::uint64_t maxBytes = kDefaultBytes);
+    static Expected<std::shared_ptr<ResultCache>> open(
+        const std::filesystem::path& folder, std::uint64_t maxBytes = kDefaultBytes);
     /// `$XDG_CACHE_HOME/quantscope/results`, else `~/.cache/quantscope/results`; empty without a home.
     static std::filesystem::path defaultFolder();
-    /// The default folder, opened; null where QS_NO_CACHE is set (to anything but 0 or nothing), there is no home, or it cannot be made.
+    /// The default folder, opened; null where QS_NO_CACHE is set (to anything but 0 or nothing), there is no home, or it cannot
+    /// be made.
     static std::shared_ptr<ResultCache> openDefault();
 
     std::optional<CacheEntry> get(const std::string& key);

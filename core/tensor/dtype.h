@@ -16,13 +16,55 @@ namespace qs {
 
 /// Storage type of a tensor. Plain types hold one element per `blockElements == 1`; ggml block types pack several.
 enum class DType {
-    Bool, U8, I8, U16, I16, U32, I32, U64, I64,
-    F16, BF16, F32, F64, C64,
-    F8E4M3, F8E5M2, F8E8M0, F8E4M3Fnuz, F8E5M2Fnuz, F4, F6E2M3, F6E3M2,
-    Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q8_1,
-    Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K,
-    IQ2_XXS, IQ2_XS, IQ3_XXS, IQ1_S, IQ4_NL, IQ3_S, IQ2_S, IQ4_XS, IQ1_M,
-    TQ1_0, TQ2_0, MXFP4, NVFP4, Q1_0, Q2_0,
+    Bool,
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F16,
+    BF16,
+    F32,
+    F64,
+    C64,
+    F8E4M3,
+    F8E5M2,
+    F8E8M0,
+    F8E4M3Fnuz,
+    F8E5M2Fnuz,
+    F4,
+    F6E2M3,
+    F6E3M2,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q8_1,
+    Q2_K,
+    Q3_K,
+    Q4_K,
+    Q5_K,
+    Q6_K,
+    Q8_K,
+    IQ2_XXS,
+    IQ2_XS,
+    IQ3_XXS,
+    IQ1_S,
+    IQ4_NL,
+    IQ3_S,
+    IQ2_S,
+    IQ4_XS,
+    IQ1_M,
+    TQ1_0,
+    TQ2_0,
+    MXFP4,
+    NVFP4,
+    Q1_0,
+    Q2_0,
     Packed, ///< Integer codes of our own or compressed-tensors exports, read back as one logical tensor; see Checkpoint.
     Unknown, ///< Listed but unreadable; never guessed.
 };
@@ -36,7 +78,10 @@ struct DTypeInfo {
 };
 
 const DTypeInfo& dtypeInfo(DType type);
-inline const char* dtypeName(DType type) { return dtypeInfo(type).name; }
+inline const char* dtypeName(DType type)
+{
+    return dtypeInfo(type).name;
+}
 std::optional<DType> dtypeFromSafetensors(std::string_view name);
 std::optional<DType> dtypeFromGgml(std::uint32_t id);
 

@@ -14,8 +14,7 @@
 namespace qs {
 
 /// Non-owning row-major matrix: rows x cols elements, consecutive rows `stride` elements apart.
-template <class T>
-class BasicView {
+template <class T> class BasicView {
 public:
     using Value = std::remove_const_t<T>;
 
@@ -34,8 +33,8 @@ public:
     }
     /// A mutable view is also a const view.
     template <class U>
-        requires(std::is_const_v<T> && std::is_same_v<const U, T>)
-    BasicView(const BasicView<U>& other) // NOLINT(google-explicit-constructor): conversion to const is always safe
+    requires(std::is_const_v<T>&& std::is_same_v<const U, T>)
+        BasicView(const BasicView<U>& other) // NOLINT(google-explicit-constructor): conversion to const is always safe
         : BasicView(other.data(), other.rows(), other.cols(), other.stride())
     {
     }
@@ -73,8 +72,7 @@ private:
 };
 
 /// Owning row-major matrix, contiguous, 64-byte aligned, zero-initialised.
-template <class T>
-class BasicMatrix {
+template <class T> class BasicMatrix {
 public:
     BasicMatrix() = default;
     BasicMatrix(Index rows, Index cols)

@@ -9,8 +9,7 @@
 
 namespace qs {
 
-template <class T>
-void BasicMatrix<T>::allocate()
+template <class T> void BasicMatrix<T>::allocate()
 {
     static_assert(std::is_trivially_copyable_v<T>);
     constexpr std::size_t kAlign = 64;

@@ -10,8 +10,7 @@
 namespace qs::plugins {
 namespace {
 
-template <class T>
-bool holds(const nlohmann::json& list, const T& value)
+template <class T> bool holds(const nlohmann::json& list, const T& value)
 {
     return std::any_of(list.begin(), list.end(), [&](const auto& each) { return each == value; });
 }

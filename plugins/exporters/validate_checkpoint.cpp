@@ -16,11 +16,12 @@ namespace {
 namespace fs = std::filesystem;
 using recipe::Finding;
 
-const std::set<std::string> kWeightKeys = {"num_bits", "type", "symmetric", "group_size", "strategy", "block_structure", "dynamic", "actorder", "scale_dtype",
-    "zp_dtype", "observer", "observer_kwargs"};
+const std::set<std::string> kWeightKeys = {"num_bits", "type", "symmetric", "group_size", "strategy", "block_structure",
+    "dynamic", "actorder", "scale_dtype", "zp_dtype", "observer", "observer_kwargs"};
 const std::set<std::string> kSchemeKeys = {"targets", "weights", "input_activations", "output_activations", "format"};
 
-/// Does a target or ignore entry match a layer? Exact name, class name, or `re:` with Python's re.match (anchored at the start only).
+/// Does a target or ignore entry match a layer? Exact name, class name, or `re:` with Python's re.match (anchored at the start
+/// only).
 class Target {
 public:
     static Expected<Target> compile(const std::string& text)
@@ -33,7 +34,10 @@ public:
         }
         return target;
     }
-    bool matches(const std::string& layer) const { return m_pattern ? m_pattern->matches(layer) : (m_text == layer || m_text == "Linear"); }
+    bool matches(const std::string& layer) const
+    {
+        return m_pattern ? m_pattern->matches(layer) : (m_text == layer || m_text == "Linear");
+    }
     const std::string& text() const { return m_text; }
 
 private:
@@ -115,7 +119,8 @@ void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
     }
     for (const auto& [key, value] : weights->items())
         if (!kWeightKeys.contains(key))
-            add("unknown-key", "error", where + ".weights." + key, "is not a key of QuantizationArgs; compressed-tensors refuses it");
+            add("unknown-key", "error", where + ".weights." + key,
+                "is not a key of QuantizationArgs; compressed-tensors refuses it");
     const auto bits = weights->find("num_bits");
     if (bits == weights->end() || !bits->is_number_integer() || bits->get<int>() < 2 || bits->get<int>() > 8)
         add("num-bits", "error", where + ".weights.num_bits", "must be a whole number from 2 to 8");
@@ -127,13 +132,15 @@ void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
     const bool hasGroup = group != weights->end() && group->is_number_integer() && group->get<Index>() > 0;
     scheme.group = hasGroup ? group->get<Index>() : 0;
     const auto strategyIt = weights->find("strategy");
-    const std::string strategy = strategyIt != weights->end() && strategyIt->is_string() ? strategyIt->get<std::string>() : (hasGroup ? "group" : "channel");
+    const std::string strategy = strategyIt != weights->end() && strategyIt->is_string() ? strategyIt->get<std::string>()
+                                                                                         : (hasGroup ? "group" : "channel");
     if ((strategy == "group") != hasGroup)
         add("strategy-group", "error", where + ".weights", fmt::format("strategy '{}' and group_size do not agree", strategy));
     (scheme.symmetric ? m_facts.symmetricBits : m_facts.asymmetricBits).insert(scheme.bits);
     m_facts.groups.insert(scheme.group);
     if (scheme.bits == 3 || scheme.bits == 5 || scheme.bits == 6 || scheme.bits == 7)
-        add("dense-stream-width", "warning", where + ".weights.num_bits", fmt::format("{}-bit codes decode correctly only from compressed-tensors 0.18 on", scheme.bits));
+        add("dense-stream-width", "warning", where + ".weights.num_bits",
+            fmt::format("{}-bit codes decode correctly only from compressed-tensors 0.18 on", scheme.bits));
     m_schemes.push_back(std::move(scheme));
 }
 
@@ -141,7 +148,8 @@ void ConfigLint::read(const nlohmann::json& config)
 {
     const std::string status = config.value("quantization_status", std::string());
     if (status != "compressed")
-        add("status", "warning", "quantization_config.quantization_status", "is '" + status + "', on disk it should be 'compressed'");
+        add("status", "warning", "quantization_config.quantization_status",
+            "is '" + status + "', on disk it should be 'compressed'");
     const auto groups = config.find("config_groups");
     if (groups == config.end() || !groups->is_object() || groups->empty())
         add("config-groups", "error", "quantization_config.config_groups", "is missing or empty");
@@ -150,9 +158,11 @@ void ConfigLint::read(const nlohmann::json& config)
             scheme(name, json);
     if (const auto ignore = config.find("ignore"); ignore != config.end())
         m_ignore = targets(*ignore, "quantization_config.ignore");
-    if (const auto sparsity = config.find("sparsity_config"); sparsity != config.end() && sparsity->is_object() && sparsity->contains("targets") && !(*sparsity)["targets"].empty()) {
+    if (const auto sparsity = config.find("sparsity_config");
+        sparsity != config.end() && sparsity->is_object() && sparsity->contains("targets") && !(*sparsity)["targets"].empty()) {
         m_facts.sparsityTargets = true;
-        add("sparsity-targets", "warning", "quantization_config.sparsity_config", "has targets: vLLM refuses sparse checkpoints; store zeros densely");
+        add("sparsity-targets", "warning", "quantization_config.sparsity_config",
+            "has targets: vLLM refuses sparse checkpoints; store zeros densely");
     }
 }
 
@@ -178,11 +188,13 @@ void ConfigLint::match(const model::Model& model)
                 }
         const bool packed = layer.dtype == DType::Packed;
         if (schemeOf[i] && !packed)
-            add("config-tensors-agree", "error", layer.name, "is quantized by config_groups." + schemeOf[i]->name + ", but its tensors are not packed");
+            add("config-tensors-agree", "error", layer.name,
+                "is quantized by config_groups." + schemeOf[i]->name + ", but its tensors are not packed");
         if (!schemeOf[i] && packed)
             add("config-tensors-agree", "error", layer.name, "is packed, but no group of the config covers it");
         if (schemeOf[i] && schemeOf[i]->group && layer.in % schemeOf[i]->group != 0)
-            add("group-divides", "error", layer.name, fmt::format("group size {} does not divide its {} columns", schemeOf[i]->group, layer.in));
+            add("group-divides", "error", layer.name,
+                fmt::format("group size {} does not divide its {} columns", schemeOf[i]->group, layer.in));
     }
     for (const auto& scheme : m_schemes)
         for (const auto& target : scheme.targets)
@@ -222,9 +234,11 @@ Expected<void> lintValues(const model::Model& model, std::vector<Finding>& findi
             constant = constant && value == std::as_const(*W).values().front();
         }
         if (bad > 0)
-            findings.push_back({"finite", "error", layers[i].name, fmt::format("{} of {} weights are NaN or Inf", bad, W->size())});
+            findings.push_back(
+                {"finite", "error", layers[i].name, fmt::format("{} of {} weights are NaN or Inf", bad, W->size())});
         if (constant && W->size() > 1)
-            findings.push_back({"degenerate", "warning", layers[i].name, fmt::format("every weight is {}", std::as_const(*W).values().front())});
+            findings.push_back({"degenerate", "warning", layers[i].name,
+                fmt::format("every weight is {}", std::as_const(*W).values().front())});
     }
     return {};
 }
@@ -252,7 +266,8 @@ Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, cons
         facts.format = "compressed-tensors";
         lint.read(quantization);
     } else if (quantization.is_object()) {
-        report.findings.push_back({"quant-method", "warning", "quantization_config.quant_method", "'" + method + "' is not checked by this version"});
+        report.findings.push_back(
+            {"quant-method", "warning", "quantization_config.quant_method", "'" + method + "' is not checked by this version"});
     }
     const auto opened = model::openModel(path);
     if (!opened) {

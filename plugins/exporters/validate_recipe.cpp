@@ -14,12 +14,13 @@ namespace {
 
 using recipe::Finding;
 
-/// Arguments of the modifiers that recipes of this kind use; every other one is refused by llm-compressor (its models forbid extras).
+/// Arguments of the modifiers that recipes of this kind use; every other one is refused by llm-compressor (its models forbid
+/// extras).
 const std::map<std::string, std::set<std::string>>& modifierArguments()
 {
     static const std::set<std::string> base = {"index", "group", "start", "end", "update"};
-    static const std::set<std::string> quantization = {"config_groups", "scheme", "targets", "ignore", "kv_cache_scheme", "weight_observer", "input_observer",
-        "output_observer", "observer", "bypass_divisibility_checks"};
+    static const std::set<std::string> quantization = {"config_groups", "scheme", "targets", "ignore", "kv_cache_scheme",
+        "weight_observer", "input_observer", "output_observer", "observer", "bypass_divisibility_checks"};
     static const auto with = [](std::set<std::string> a, const std::set<std::string>& b) {
         a.insert(b.begin(), b.end());
         a.insert(base.begin(), base.end());
@@ -30,22 +31,32 @@ const std::map<std::string, std::set<std::string>>& modifierArguments()
         {"GPTQModifier", with({"block_size", "dampening_frac", "actorder", "offload_hessians"}, quantization)},
         {"AWQModifier", with({"mappings", "offload_device", "duo_scaling", "n_grid"}, {})},
         {"SmoothQuantModifier", with({"smoothing_strength", "mappings", "ignore", "num_calibration_steps", "algorithm"}, {})},
-        {"SparseGPTModifier", with({"sparsity", "sparsity_profile", "owl_m", "owl_lmbda", "mask_structure", "targets", "ignore", "block_size", "dampening_frac", "preserve_sparsity_mask", "offload_hessians"}, {})},
-        {"WandaPruningModifier", with({"sparsity", "sparsity_profile", "owl_m", "owl_lmbda", "mask_structure", "targets", "ignore"}, {})},
-        {"MagnitudePruningModifier", with({"targets", "init_sparsity", "final_sparsity", "update_scheduler", "scheduler_args", "mask_structure", "leave_enabled", "apply_globally"}, {})},
+        {"SparseGPTModifier",
+            with({"sparsity", "sparsity_profile", "owl_m", "owl_lmbda", "mask_structure", "targets", "ignore", "block_size",
+                     "dampening_frac", "preserve_sparsity_mask", "offload_hessians"},
+                {})},
+        {"WandaPruningModifier",
+            with({"sparsity", "sparsity_profile", "owl_m", "owl_lmbda", "mask_structure", "targets", "ignore"}, {})},
+        {"MagnitudePruningModifier",
+            with({"targets", "init_sparsity", "final_sparsity", "update_scheduler", "scheduler_args", "mask_structure",
+                     "leave_enabled", "apply_globally"},
+                {})},
     };
     return table;
 }
 
-void lintModifier(const std::string& name, const YAML::Node& arguments, const std::string& where, std::vector<Finding>& findings)
+void lintModifier(
+    const std::string& name, const YAML::Node& arguments, const std::string& where, std::vector<Finding>& findings)
 {
     if (arguments.IsNull()) {
-        findings.push_back({"modifier-arguments", "error", where, "has no arguments: write {} (llm-compressor fails on an empty value)"});
+        findings.push_back(
+            {"modifier-arguments", "error", where, "has no arguments: write {} (llm-compressor fails on an empty value)"});
         return;
     }
     const auto known = modifierArguments().find(name);
     if (known == modifierArguments().end()) {
-        findings.push_back({"modifier-known", "warning", where, "'" + name + "' is not in the table of modifiers that this version checks"});
+        findings.push_back(
+            {"modifier-known", "warning", where, "'" + name + "' is not in the table of modifiers that this version checks"});
         return;
     }
     for (const auto& argument : arguments) {
@@ -53,8 +64,10 @@ void lintModifier(const std::string& name, const YAML::Node& arguments, const st
         if (!known->second.contains(key))
             findings.push_back({"modifier-arguments", "error", where + "." + key, "is not an argument of " + name});
         // PyYAML reads an unquoted 2:4 as the base-60 integer 124; yaml-cpp marks quoted scalars with the tag "!".
-        if (key == "mask_structure" && argument.second.IsScalar() && argument.second.Tag() != "!" && argument.second.Scalar().find(':') != std::string::npos)
-            findings.push_back({"mask-quoted", "error", where + ".mask_structure", "must be quoted: YAML 1.1 reads " + argument.second.Scalar() + " as a number"});
+        if (key == "mask_structure" && argument.second.IsScalar() && argument.second.Tag() != "!"
+            && argument.second.Scalar().find(':') != std::string::npos)
+            findings.push_back({"mask-quoted", "error", where + ".mask_structure",
+                "must be quoted: YAML 1.1 reads " + argument.second.Scalar() + " as a number"});
     }
     if (arguments["scheme"] && arguments["config_groups"])
         findings.push_back({"scheme-xor", "error", where, "has both scheme and config_groups"});
@@ -80,14 +93,16 @@ Expected<recipe::ValidationReport> validateLlmCompressor(const std::filesystem::
         for (const auto& stage : root) {
             const auto stageName = stage.first.as<std::string>();
             if (!stageName.ends_with("_stage") || !stage.second.IsMap()) {
-                report.findings.push_back({"key-ignored", "warning", stageName, "does not end in _stage: llm-compressor skips it silently"});
+                report.findings.push_back(
+                    {"key-ignored", "warning", stageName, "does not end in _stage: llm-compressor skips it silently"});
                 continue;
             }
             for (const auto& group : stage.second) {
                 const auto groupName = group.first.as<std::string>();
                 const std::string where = stageName + "." + groupName;
                 if (!groupName.ends_with("_modifiers") || !group.second.IsMap()) {
-                    report.findings.push_back({"key-ignored", "warning", where, "does not end in _modifiers: llm-compressor skips it silently"});
+                    report.findings.push_back(
+                        {"key-ignored", "warning", where, "does not end in _modifiers: llm-compressor skips it silently"});
                     continue;
                 }
                 for (const auto& modifier : group.second) {
@@ -103,11 +118,15 @@ Expected<recipe::ValidationReport> validateLlmCompressor(const std::filesystem::
         report.findings.push_back({"yaml", "error", path.string(), "is not a mapping of stages"});
     }
     if (modifiers == 0)
-        report.findings.push_back({"recipe-non-empty", "error", path.string(), "has no modifier: llm-compressor would accept it and do nothing"});
+        report.findings.push_back(
+            {"recipe-non-empty", "error", path.string(), "has no modifier: llm-compressor would accept it and do nothing"});
     if (smoothing && !quantizing)
-        report.findings.push_back({"awq-followed", "error", path.string(), "smooths but never quantizes: AWQModifier must be followed by a quantizing modifier"});
-    const bool broken = std::any_of(report.findings.begin(), report.findings.end(), [](const Finding& f) { return f.severity == "error"; });
-    report.runtimes.push_back({"llm-compressor", broken ? "no" : "yes", broken ? "the recipe has errors" : fmt::format("{} modifiers, argument names of 0.11 to 0.13", modifiers)});
+        report.findings.push_back({"awq-followed", "error", path.string(),
+            "smooths but never quantizes: AWQModifier must be followed by a quantizing modifier"});
+    const bool broken
+        = std::any_of(report.findings.begin(), report.findings.end(), [](const Finding& f) { return f.severity == "error"; });
+    report.runtimes.push_back({"llm-compressor", broken ? "no" : "yes",
+        broken ? "the recipe has errors" : fmt::format("{} modifiers, argument names of 0.11 to 0.13", modifiers)});
     return report;
 }
 
@@ -119,14 +138,18 @@ Expected<recipe::ValidationReport> validateQuantscope(const std::filesystem::pat
     if (!recipe) {
         if (recipe.error().code == Errc::Io || recipe.error().code == Errc::NotFound)
             return tl::unexpected(recipe.error());
-        report.findings.push_back({"recipe", "error", recipe.error().where.empty() ? path.string() : recipe.error().where, recipe.error().message});
+        report.findings.push_back(
+            {"recipe", "error", recipe.error().where.empty() ? path.string() : recipe.error().where, recipe.error().message});
     } else {
         if (recipe->rules.empty())
-            report.findings.push_back({"recipe-non-empty", "warning", path.string(), "has no rule: every layer stays as it is"});
-        report.findings.push_back({"rules", "info", path.string(), fmt::format("{} rules, target {}", recipe->rules.size(), recipe->target)});
+            report.findings.push_back(
+                {"recipe-non-empty", "warning", path.string(), "has no rule: every layer stays as it is"});
+        report.findings.push_back(
+            {"rules", "info", path.string(), fmt::format("{} rules, target {}", recipe->rules.size(), recipe->target)});
     }
     const bool broken = !recipe.has_value();
-    report.runtimes.push_back({"quantscope", broken ? "no" : "yes", broken ? "the recipe has errors" : "read by every command and the window"});
+    report.runtimes.push_back(
+        {"quantscope", broken ? "no" : "yes", broken ? "the recipe has errors" : "read by every command and the window"});
     return report;
 }
 

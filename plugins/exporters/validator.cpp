@@ -18,7 +18,8 @@ public:
         return suffix == ".safetensors" || suffix == ".gguf" || suffix == ".json" || suffix == ".yaml" || suffix == ".yml";
     }
 
-    Expected<recipe::ValidationReport> validate(const fs::path& path, const recipe::StageRegistry& stages, const JobContext& job) const override
+    Expected<recipe::ValidationReport> validate(
+        const fs::path& path, const recipe::StageRegistry& stages, const JobContext& job) const override
     {
         std::error_code code;
         const std::string suffix = path.extension().string();

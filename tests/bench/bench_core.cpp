@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels without a model: Gram, GPTQ, RTN, decoding. `bench_core --benchmark_repetitions=5 --benchmark_report_aggregates_only=true`
+// Kernels without a model: Gram, GPTQ, RTN, decoding. `bench_core --benchmark_repetitions=5
+// --benchmark_report_aggregates_only=true`
 #include "core/exec/backend.h"
 #include "core/exec/parallel.h"
 #include "core/quant/uniform_grid.h"
@@ -36,7 +37,8 @@ const MatrixD& secondMoment4096()
         RowMatrix X = gaussian(8192, 4096, 7);
         for (Index t = 0; t < X.rows(); ++t)
             for (Index j = 0; j < X.cols(); ++j)
-                X(t, j) *= static_cast<float>(std::exp(std::sin(0.37 * static_cast<double>(j)))) + (j > 0 ? 0.3F * X(t, j - 1) : 0.0F);
+                X(t, j) *= static_cast<float>(std::exp(std::sin(0.37 * static_cast<double>(j))))
+                    + (j > 0 ? 0.3F * X(t, j - 1) : 0.0F);
         MatrixD G(4096, 4096);
         cpuBackend().gram(X, G.mut());
         for (double& value : G.values())
@@ -53,7 +55,8 @@ void gram(benchmark::State& state)
     for (auto _ : state)
         cpuBackend().gram(X, G.mut());
     // The symmetric half is what has to be computed; PyTorch's figure counts the full product, so this one does too.
-    state.counters["GFLOP/s"] = benchmark::Counter(2.0 * 8192.0 * 4096.0 * 4096.0 / 1e9, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["GFLOP/s"]
+        = benchmark::Counter(2.0 * 8192.0 * 4096.0 * 4096.0 / 1e9, benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(gram)->Unit(benchmark::kMillisecond)->UseRealTime();
 
@@ -64,7 +67,8 @@ void gemm(benchmark::State& state)
     RowMatrix C(4096, 4096);
     for (auto _ : state)
         cpuBackend().linear(A, B, C.mut());
-    state.counters["GFLOP/s"] = benchmark::Counter(2.0 * std::pow(4096.0, 3) / 1e9, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["GFLOP/s"]
+        = benchmark::Counter(2.0 * std::pow(4096.0, 3) / 1e9, benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(gemm)->Unit(benchmark::kMillisecond)->UseRealTime();
 
@@ -77,7 +81,9 @@ void gptq4096(benchmark::State& state)
     }
     const RowMatrix W = gaussian(4096, 4096, 3);
     const MatrixD& C = secondMoment4096();
-    const auto pipeline = recipe::resolveFor(recipe::parsePipeline("- | - | int(bits=4, group=128) | obs | - | -", registry).value(), registry, 4096).value();
+    const auto pipeline = recipe::resolveFor(
+        recipe::parsePipeline("- | - | int(bits=4, group=128) | obs | - | -", registry).value(), registry, 4096)
+                              .value();
     const auto stage = [&](recipe::Slot slot) {
         const auto& call = pipeline[slot].front();
         return registry.stage(call.id)->create(call.parameters).value();
@@ -128,7 +134,8 @@ void decode(benchmark::State& state)
     for (auto _ : state) {
         parallelFor(0, kRows, 64, [&](Index begin, Index end) {
             for (Index r = begin; r < end; ++r)
-                if (!decodeToFloat(type, std::span(source).subspan(static_cast<std::size_t>(r) * rowBytes, rowBytes), target.row(r)))
+                if (!decodeToFloat(
+                        type, std::span(source).subspan(static_cast<std::size_t>(r) * rowBytes, rowBytes), target.row(r)))
                     std::abort();
         });
         benchmark::ClobberMemory();

@@ -69,7 +69,8 @@ void prefill(benchmark::State& state)
             state.SkipWithError(hidden.error().line().c_str());
         benchmark::DoNotOptimize(hidden);
     }
-    state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(windows.tokens()), benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["tokens/s"]
+        = benchmark::Counter(static_cast<double>(windows.tokens()), benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(prefill)->Unit(benchmark::kSecond)->UseRealTime()->Iterations(1);
 

@@ -160,8 +160,8 @@ void PruningTest::sparseGptAgainstNumpy_data()
         QTest::addRow("seed %d", item.at("seed").get<int>()) << QString::fromStdString(item.dump());
 }
 
-void PruningTest::
-    sparseGptAgainstNumpy() // float32 sweep against float64: at least 99.9 % of the mask, output error within 1e-3
+void PruningTest::sparseGptAgainstNumpy() // float32 sweep against float64: at least 99.9 % of the mask, output error within
+                                          // 1e-3
 {
     QFETCH(QString, text);
     const auto golden = nlohmann::json::parse(text.toStdString());

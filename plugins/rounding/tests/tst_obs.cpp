@@ -127,8 +127,8 @@ void ObsTest::blockSizeDoesNotMatter() // T10, with one scale per row: only the 
     QVERIFY(test::sameBits(first.quantized.codes, second.quantized.codes));
 }
 
-void ObsTest::
-    staticOrderIsAPermutedProblem() // T10: permuting columns of W and X by the activation order, then sweeping in order
+void ObsTest::staticOrderIsAPermutedProblem() // T10: permuting columns of W and X by the activation order, then sweeping in
+                                              // order
 {
     const Problem problem(33, 15, 72, 256);
     QS_REQUIRE(ordered, solve("obs", problem.layer(), {{"group", whole(-1)}}, {{"actorder", text("static")}}));

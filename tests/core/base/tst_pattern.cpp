@@ -13,14 +13,22 @@ private Q_SLOTS:
         QTest::addColumn<QString>("expression");
         QTest::addColumn<QString>("text");
         QTest::addColumn<bool>("expected");
-        QTest::newRow("anywhere") << "down_proj" << "model.layers.3.mlp.down_proj" << true;
-        QTest::newRow("anchored") << "^mlp" << "model.layers.3.mlp.down_proj" << false;
-        QTest::newRow("class") << R"(layers\.[0-4]\.)" << "model.layers.3.mlp" << true;
-        QTest::newRow("look-behind") << R"((?<!self_attn\.)q_proj)" << "a.self_attn.q_proj" << false;
-        QTest::newRow("letters beyond ASCII") << R"(^\w+$)" << "schicht_äöü" << true;
-        QTest::newRow("empty") << "" << "x" << true;
-        QTest::newRow("case") << "MLP" << "mlp" << false;
-        QTest::newRow("case, told not to mind") << "(?i)MLP" << "mlp" << true;
+        QTest::newRow("anywhere") << "down_proj"
+                                  << "model.layers.3.mlp.down_proj" << true;
+        QTest::newRow("anchored") << "^mlp"
+                                  << "model.layers.3.mlp.down_proj" << false;
+        QTest::newRow("class") << R"(layers\.[0-4]\.)"
+                               << "model.layers.3.mlp" << true;
+        QTest::newRow("look-behind") << R"((?<!self_attn\.)q_proj)"
+                                     << "a.self_attn.q_proj" << false;
+        QTest::newRow("letters beyond ASCII") << R"(^\w+$)"
+                                              << "schicht_äöü" << true;
+        QTest::newRow("empty") << ""
+                               << "x" << true;
+        QTest::newRow("case") << "MLP"
+                              << "mlp" << false;
+        QTest::newRow("case, told not to mind") << "(?i)MLP"
+                                                << "mlp" << true;
     }
     void matches()
     {

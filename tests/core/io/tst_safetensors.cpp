@@ -6,6 +6,8 @@
 #include <QElapsedTimer>
 #include <QTemporaryDir>
 #include <QtTest>
+#include <ctime>
+#include <limits>
 
 using namespace qs;
 using namespace qs::io;
@@ -365,38 +367,50 @@ private Q_SLOTS:
         fs::resize_file(m_path, 8 + header.size() + kBytes, code);
         if (code)
             QSKIP("the temporary folder cannot hold a sparse file of 10 GB");
-        QElapsedTimer timer;
-        timer.start();
-        const auto checkpoint = openCheckpoint(m_path);
-        const qint64 elapsed = timer.elapsed();
+        auto checkpoint = openCheckpoint(m_path);
         QS_VERIFY_OK(checkpoint);
-        QVERIFY2(elapsed < 100, qPrintable(QString::number(elapsed) + " ms"));
+        qint64 best = std::numeric_limits<qint64>::max(); // of several: other processes may hold the processor
+        for (int i = 0; i < 5; ++i) {
+            QElapsedTimer timer;
+            timer.start();
+            checkpoint = openCheckpoint(m_path);
+            best = std::min(best, timer.elapsed());
+        }
+        QVERIFY2(best < 100, qPrintable(QString::number(best) + " ms"));
         RowMatrix row(1, 5120);
         QS_VERIFY_OK((*checkpoint)->readRows(*(*checkpoint)->find("w"), 1048575, row.mut()));
         QCOMPARE(row(0, 5119), 0.0F);
     }
 
-    void manyTensorsOpenFast() // 100,000 tensors: nothing quadratic
+    void openingIsLinear() // ten times the tensors take about ten times as long, not a hundred times
     {
-        std::string header = "{";
-        for (int i = 0; i < 100'000; ++i) {
-            if (i > 0)
-                header += ',';
-            header.append("\"model.layers.")
-                .append(std::to_string(i))
-                .append(".weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[");
-            header.append(std::to_string(i)).append(",").append(std::to_string(i + 1)).append("]}");
-        }
-        writeFile(m_path, safetensorsBytes(header + "}", std::string(100'000, '\2')));
-        QElapsedTimer timer;
-        timer.start();
-        const auto checkpoint = openCheckpoint(m_path);
-        QS_VERIFY_OK(checkpoint);
-        QVERIFY2(timer.elapsed() < 10'000, qPrintable(QString::number(timer.elapsed()) + " ms"));
-        QVERIFY((*checkpoint)->find("model.layers.99999.weight"));
+        const double few = secondsToOpen(10'000);
+        const double many = secondsToOpen(100'000);
+        QVERIFY2(few >= 0 && many >= 0, "did not open");
+        QVERIFY2(many < 50 * few, qPrintable(QString("%1 s and %2 s").arg(few).arg(many)));
     }
 
 private:
+    /// Processor time of opening a file of `count` tensors, or -1.
+    double secondsToOpen(int count)
+    {
+        std::string header = "{";
+        for (int i = 0; i < count; ++i) {
+            if (i > 0)
+                header += ',';
+            header.append("\"model.layers.").append(std::to_string(i));
+            header.append(".weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[");
+            header.append(std::to_string(i)).append(",").append(std::to_string(i + 1)).append("]}");
+        }
+        writeFile(m_path, safetensorsBytes(header + "}", std::string(static_cast<std::size_t>(count), '\2')));
+        const std::clock_t start = std::clock();
+        const auto checkpoint = openCheckpoint(m_path);
+        const std::clock_t end = std::clock();
+        if (!checkpoint || !(*checkpoint)->find("model.layers." + std::to_string(count - 1) + ".weight"))
+            return -1;
+        return static_cast<double>(end - start) / CLOCKS_PER_SEC;
+    }
+
     void writeShards(const std::string& index)
     {
         writeFile(m_folder / "one.safetensors",

@@ -56,7 +56,8 @@ private Q_SLOTS:
 
     void partsOfADump()
     {
-        const auto dump = captured({.samples = 10, .seqLen = 32, .keepTokens = 40, .gramLayers = "mlp\\.down_proj$", .seed = 3});
+        const auto dump
+            = captured({.samples = 10, .seqLen = 32, .keepTokens = 40, .gramLayers = "mlp\\.down_proj$", .seed = 3});
         QVERIFY(dump);
         QCOMPARE(dump->info().modelId, m_model->id());
         QCOMPARE(dump->info().tokens, Index{320});
@@ -84,7 +85,8 @@ private Q_SLOTS:
         // the Gram is that of the tokens: its trace is the sum of their squares
         const auto down = *dump->stats("model.layers.2.mlp.down_proj");
         for (std::size_t c = 0; c < down->fit.channels.sumsq.size(); ++c)
-            QVERIFY(std::abs(down->fit.gram(static_cast<Index>(c), static_cast<Index>(c)) - down->fit.channels.sumsq[c]) <= 1e-6 * down->fit.channels.sumsq[c] + 1e-12);
+            QVERIFY(std::abs(down->fit.gram(static_cast<Index>(c), static_cast<Index>(c)) - down->fit.channels.sumsq[c])
+                <= 1e-6 * down->fit.channels.sumsq[c] + 1e-12);
     }
 
     void holdoutIsSeededAndLosesNothing()
@@ -109,7 +111,8 @@ private Q_SLOTS:
         const MatrixD& expected = sWhole->fit.gram;
         for (Index r = 0; r < expected.rows(); ++r)
             for (Index c = 0; c < expected.cols(); ++c) // float32 products, summed in other tiles
-                QVERIFY(std::abs(sa->fit.gram(r, c) + sa->holdout.gram(r, c) - expected(r, c)) <= 1e-6 * std::sqrt(expected(r, r) * expected(c, c)));
+                QVERIFY(std::abs(sa->fit.gram(r, c) + sa->holdout.gram(r, c) - expected(r, c))
+                    <= 1e-6 * std::sqrt(expected(r, r) * expected(c, c)));
     }
 
     void refusals_data()
@@ -118,11 +121,16 @@ private Q_SLOTS:
         QTest::addColumn<int>("length");
         QTest::addColumn<QString>("pattern");
         QTest::addColumn<QString>("message");
-        QTest::newRow("more than the text holds") << 100000 << 512 << "" << "windows of 512 tokens, 100000 were asked for";
-        QTest::newRow("beyond the context") << 1 << 513 << "" << "outside 1..512";
-        QTest::newRow("pattern") << 1 << 16 << "(" << "is not a valid expression";
-        QTest::newRow("pattern of nothing") << 1 << 16 << "no_such_layer" << "matches no layer";
-        QTest::newRow("negative") << -1 << 16 << "" << "cannot be negative";
+        QTest::newRow("more than the text holds") << 100000 << 512 << ""
+                                                  << "windows of 512 tokens, 100000 were asked for";
+        QTest::newRow("beyond the context") << 1 << 513 << ""
+                                            << "outside 1..512";
+        QTest::newRow("pattern") << 1 << 16 << "("
+                                 << "is not a valid expression";
+        QTest::newRow("pattern of nothing") << 1 << 16 << "no_such_layer"
+                                            << "matches no layer";
+        QTest::newRow("negative") << -1 << 16 << ""
+                                  << "cannot be negative";
     }
     void refusals()
     {
@@ -130,7 +138,8 @@ private Q_SLOTS:
         QFETCH(int, length);
         QFETCH(QString, pattern);
         QFETCH(QString, message);
-        const auto result = capture(m_model, kText, target(), {.samples = samples, .seqLen = length, .gramLayers = pattern.toStdString()}, {});
+        const auto result = capture(
+            m_model, kText, target(), {.samples = samples, .seqLen = length, .gramLayers = pattern.toStdString()}, {});
         QVERIFY(!result);
         QCOMPARE(result.error().code, Errc::InvalidArgument);
         QVERIFY2(result.error().line().find(message.toStdString()) != std::string::npos, result.error().line().c_str());

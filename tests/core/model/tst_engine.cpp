@@ -70,7 +70,8 @@ private Q_SLOTS:
         QTest::addColumn<QString>("golden");
         for (const char* name : {"llama_gqa", "llama_bias", "llama_yarn", "mistral_window", "qwen2_bias"})
             QTest::newRow(name) << name << name;
-        QTest::newRow("llama_gguf") << "llama_gguf/model.gguf" << "llama_gqa";
+        QTest::newRow("llama_gguf") << "llama_gguf/model.gguf"
+                                    << "llama_gqa";
     }
     void logitsEqualTheReference()
     {
@@ -133,10 +134,10 @@ private Q_SLOTS:
         });
         const OneReplaced doubledInput(down, [](MatrixView) {
             return LayerReplacement{{}, [](MutMatrixView x) {
-                for (Index t = 0; t < x.rows(); ++t)
-                    for (float& value : x.row(t))
-                        value *= 2.0F;
-            }};
+                                        for (Index t = 0; t < x.rows(); ++t)
+                                            for (float& value : x.row(t))
+                                                value *= 2.0F;
+                                    }};
         });
         const auto a = test::logitsOf(*model, golden->windows, &same);
         const auto b = test::logitsOf(*model, golden->windows, &doubled);
@@ -201,7 +202,8 @@ private Q_SLOTS:
                 for (Index v = 0; v < model->spec().vocab; ++v) {
                     float value = 0;
                     std::memcpy(&value, bytes.constData() + 4 * v, 4);
-                    wanted.emplace_back(entry.at("position").get<Index>() * model->spec().vocab + v, static_cast<double>(value));
+                    wanted.emplace_back(
+                        entry.at("position").get<Index>() * model->spec().vocab + v, static_cast<double>(value));
                 }
             }
             compare(model, window, wanted);
@@ -223,10 +225,12 @@ private Q_SLOTS:
     }
 
 private:
-    static bool open(const std::string& name, const std::filesystem::path& path, nlohmann::json& golden, std::shared_ptr<const Model>& model)
+    static bool open(
+        const std::string& name, const std::filesystem::path& path, nlohmann::json& golden, std::shared_ptr<const Model>& model)
     {
         const auto text = readTextFile(std::filesystem::path(QS_GOLDEN_DIR) / name / "logits.json");
-        if (!text || !std::filesystem::exists(path) || (std::filesystem::is_directory(path) && !std::filesystem::exists(path / "config.json")))
+        if (!text || !std::filesystem::exists(path)
+            || (std::filesystem::is_directory(path) && !std::filesystem::exists(path / "config.json")))
             return false;
         golden = nlohmann::json::parse(*text);
         auto opened = openModel(path);
@@ -238,7 +242,8 @@ private:
     }
 
     /// Logits at some places, and the NLL of every predicted position, of one window.
-    static void compare(const std::shared_ptr<const Model>& model, const nlohmann::json& window, const std::vector<std::pair<Index, double>>& wanted)
+    static void compare(const std::shared_ptr<const Model>& model, const nlohmann::json& window,
+        const std::vector<std::pair<Index, double>>& wanted)
     {
         const auto ids = window.at("ids").get<std::vector<std::int32_t>>();
         const auto logits = test::logitsOf(model, Windows{static_cast<Index>(ids.size()), {ids}});

@@ -51,6 +51,9 @@ private Q_SLOTS:
 
     void perplexityEqualsTheReference() // tests/golden/gen/sample_reference.py
     {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+        QSKIP("52,000 tokens take minutes under a sanitizer; the other tests go the same way");
+#endif
         const auto text = readTextFile(fs::path(QS_GOLDEN_DIR) / "sample" / "logits.json");
         QVERIFY(text);
         const auto golden = nlohmann::json::parse(*text).at("evaluation");
@@ -75,7 +78,8 @@ private Q_SLOTS:
         const auto model = openModel(path);
         const auto content = readTextFile(text);
         QVERIFY(model && content);
-        const auto report = evaluate(*model, *content, {}, {.seqLen = golden.at("window").get<Index>(), .maxTokens = golden.at("tokens").get<Index>()}, {});
+        const auto report = evaluate(*model, *content, {},
+            {.seqLen = golden.at("window").get<Index>(), .maxTokens = golden.at("tokens").get<Index>()}, {});
         QVERIFY2(report, report ? "" : report.error().line().c_str());
         QCOMPARE(report->reference.tokens, golden.at("tokens_predicted").get<Index>());
         qInfo("perplexity %.6f +- %.3f, reference %.6f, %.1f s", report->reference.perplexity, report->reference.perplexitySe,
@@ -85,7 +89,8 @@ private Q_SLOTS:
 
     void sameModelDiffersInNothing()
     {
-        const auto report = evaluate(m_model, m_text, {{"same", nullptr, nullptr}, {"same, opened again", nullptr, m_model}}, {.seqLen = 64, .maxTokens = 1000}, {});
+        const auto report = evaluate(m_model, m_text, {{"same", nullptr, nullptr}, {"same, opened again", nullptr, m_model}},
+            {.seqLen = 64, .maxTokens = 1000}, {});
         QVERIFY(report);
         for (const EvalScores& scores : report->candidates) {
             QVERIFY(scores.hasReference);
@@ -125,12 +130,14 @@ private Q_SLOTS:
             const double la = logSum(a), lb = logSum(b);
             double sum = 0;
             for (std::size_t v = 0; v < a.size(); ++v)
-                sum += std::exp(static_cast<double>(a[v]) - la) * (static_cast<double>(a[v]) - la - static_cast<double>(b[v]) + lb);
+                sum += std::exp(static_cast<double>(a[v]) - la)
+                    * (static_cast<double>(a[v]) - la - static_cast<double>(b[v]) + lb);
             kl.push_back(sum);
             const auto next = static_cast<std::size_t>(ids[static_cast<std::size_t>(t) + 1]);
             nll.push_back(lb - static_cast<double>(b[next]));
             delta[static_cast<std::size_t>(t / 20)] += (nll.back() - la + static_cast<double>(a[next])) / 19;
-            same += std::max_element(a.begin(), a.end()) - a.begin() == std::max_element(b.begin(), b.end()) - b.begin() ? 1 : 0;
+            same
+                += std::max_element(a.begin(), a.end()) - a.begin() == std::max_element(b.begin(), b.end()) - b.begin() ? 1 : 0;
         }
         const auto mean = [](const std::vector<double>& values) {
             double sum = 0;
@@ -159,10 +166,12 @@ private Q_SLOTS:
     void moreNoiseMoreKl()
     {
         const Noise little(0.02F), some(0.1F), much(0.5F);
-        const auto report = evaluate(m_model, m_text, {{"a", &little, nullptr}, {"b", &some, nullptr}, {"c", &much, nullptr}}, {.seqLen = 128, .maxTokens = 1024}, {});
+        const auto report = evaluate(m_model, m_text, {{"a", &little, nullptr}, {"b", &some, nullptr}, {"c", &much, nullptr}},
+            {.seqLen = 128, .maxTokens = 1024}, {});
         QVERIFY(report);
         QVERIFY(report->candidates[0].klMean > 0.0);
-        QVERIFY(report->candidates[0].klMean < report->candidates[1].klMean && report->candidates[1].klMean < report->candidates[2].klMean);
+        QVERIFY(report->candidates[0].klMean < report->candidates[1].klMean
+            && report->candidates[1].klMean < report->candidates[2].klMean);
         QVERIFY(report->candidates[2].top1Agreement < report->candidates[0].top1Agreement);
     }
 

@@ -27,8 +27,7 @@ RowMatrix randomMatrix(Index rows, Index cols, unsigned seed, float scale = 1.0F
 }
 
 /// Runs `body` with every set of vector instructions that this processor has, from all of them down to the least.
-template <class Body>
-void onEveryTarget(Body body)
+template <class Body> void onEveryTarget(Body body)
 {
     for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
         hwy::SetSupportedTargetsForTest(target);
@@ -51,14 +50,16 @@ RowMatrix naiveAttention(const AttentionShape& s, MatrixView qkv)
                 for (Index j = first; j <= i; ++j) {
                     double dot = 0.0;
                     for (Index c = 0; c < D; ++c)
-                        dot += static_cast<double>(qkv(seq * s.length + i, head * D + c)) * static_cast<double>(qkv(seq * s.length + j, (s.heads + keyHead) * D + c));
+                        dot += static_cast<double>(qkv(seq * s.length + i, head * D + c))
+                            * static_cast<double>(qkv(seq * s.length + j, (s.heads + keyHead) * D + c));
                     weight.push_back(std::exp(dot / std::sqrt(static_cast<double>(D))));
                     sum += weight.back();
                 }
                 for (Index c = 0; c < D; ++c) {
                     double value = 0.0;
                     for (Index j = first; j <= i; ++j)
-                        value += weight[static_cast<std::size_t>(j - first)] / sum * static_cast<double>(qkv(seq * s.length + j, (s.heads + s.kvHeads + keyHead) * D + c));
+                        value += weight[static_cast<std::size_t>(j - first)] / sum
+                            * static_cast<double>(qkv(seq * s.length + j, (s.heads + s.kvHeads + keyHead) * D + c));
                     out(seq * s.length + i, head * D + c) = static_cast<float>(value);
                 }
             }

@@ -31,9 +31,10 @@ Tensors smallTensors(int blocks = 2)
     Tensors tensors{{"model.embed_tokens.weight", {10, 8}}, {"model.norm.weight", {8}}};
     for (int block = 0; block < blocks; ++block) {
         const std::string prefix = "model.layers." + std::to_string(block) + ".";
-        for (const auto& [name, shape] : Tensors{{"input_layernorm", {8}}, {"post_attention_layernorm", {8}}, {"self_attn.q_proj", {8, 8}},
-                 {"self_attn.k_proj", {4, 8}}, {"self_attn.v_proj", {4, 8}}, {"self_attn.o_proj", {8, 8}}, {"mlp.gate_proj", {12, 8}},
-                 {"mlp.up_proj", {12, 8}}, {"mlp.down_proj", {8, 12}}})
+        for (const auto& [name, shape] :
+            Tensors{{"input_layernorm", {8}}, {"post_attention_layernorm", {8}}, {"self_attn.q_proj", {8, 8}},
+                {"self_attn.k_proj", {4, 8}}, {"self_attn.v_proj", {4, 8}}, {"self_attn.o_proj", {8, 8}},
+                {"mlp.gate_proj", {12, 8}}, {"mlp.up_proj", {12, 8}}, {"mlp.down_proj", {8, 12}}})
             tensors[prefix + name + ".weight"] = shape;
     }
     return tensors;
@@ -46,7 +47,8 @@ void writeTensors(const std::filesystem::path& file, const Tensors& tensors, con
         std::vector<float> values(static_cast<std::size_t>(*elementCount(shape)), 0.125F);
         if (name == nanIn)
             values[5] = std::nanf("");
-        list.push_back({name, DType::F32, shape, [values](const auto& sink) { return sink(std::as_bytes(std::span(values))); }});
+        list.push_back(
+            {name, DType::F32, shape, [values](const auto& sink) { return sink(std::as_bytes(std::span(values))); }});
     }
     const auto written = io::writeSafetensors(file, std::move(list), {});
     QVERIFY2(written, written ? "" : written.error().line().c_str());
@@ -102,16 +104,20 @@ private Q_SLOTS:
         for (const LayerSpec& layer : spec.layers)
             if (layer.block == 1)
                 names.push_back(layer.module);
-        QCOMPARE(names, (std::vector<std::string>{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
-                            "mlp.up_proj", "mlp.down_proj"}));
-        const auto layer = [&](const std::string& name) { return spec.layers[static_cast<std::size_t>(spec.find("model.layers.1." + name))]; };
+        QCOMPARE(names,
+            (std::vector<std::string>{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}));
+        const auto layer = [&](const std::string& name) {
+            return spec.layers[static_cast<std::size_t>(spec.find("model.layers.1." + name))];
+        };
         const auto site = [&](const std::string& name) { return spec.sites[static_cast<std::size_t>(layer(name).site)]; };
         QCOMPARE(layer("self_attn.v_proj").inputId, std::string("model.layers.1.self_attn.q_proj"));
         QCOMPARE(layer("mlp.up_proj").inputId, std::string("model.layers.1.mlp.gate_proj"));
         QCOMPARE(layer("mlp.down_proj").in, Index{12});
         QCOMPARE(spec.fusionGroups.size(), std::size_t{4});
         QCOMPARE(spec.fusionGroups[2].name, std::string("model.layers.1.self_attn.qkv_proj"));
-        QCOMPARE(spec.fusionGroups[static_cast<std::size_t>(layer("mlp.up_proj").fusionGroup)].name, std::string("model.layers.1.mlp.gate_up_proj"));
+        QCOMPARE(spec.fusionGroups[static_cast<std::size_t>(layer("mlp.up_proj").fusionGroup)].name,
+            std::string("model.layers.1.mlp.gate_up_proj"));
         QCOMPARE(layer("self_attn.o_proj").fusionGroup, -1);
         QVERIFY(site("self_attn.k_proj").kind == SiteKind::AttentionIn && site("self_attn.k_proj").diagonalFolds);
         QCOMPARE(site("self_attn.k_proj").producerNorm, std::string("model.layers.1.input_layernorm.weight"));
@@ -129,16 +135,27 @@ private Q_SLOTS:
     {
         QTest::addColumn<QString>("patch");
         QTest::addColumn<QString>("expected"); // scaling factor theta headDim window
-        QTest::newRow("as saved by transformers 4") << R"({"rope_scaling":{"type":"linear","factor":2.0}})" << "linear 2 10000 2 0";
-        QTest::newRow("transformers 5") << R"({"rope_theta":null,"rope_parameters":{"rope_type":"llama3","rope_theta":5e5,"factor":8.0,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":16}})"
-                                        << "llama3 8 500000 2 0";
-        QTest::newRow("per layer type, all equal") << R"({"rope_parameters":{"full_attention":{"rope_type":"default","rope_theta":77.0}}})" << "none 1 77 2 0";
-        QTest::newRow("head_dim") << R"({"head_dim":6})" << "none 1 10000 6 0";
-        QTest::newRow("mistral") << R"({"model_type":"mistral","sliding_window":7})" << "none 1 10000 2 7";
-        QTest::newRow("mistral, none") << R"({"model_type":"mistral","sliding_window":null})" << "none 1 10000 2 0";
-        QTest::newRow("qwen2, not used") << R"({"model_type":"qwen2","sliding_window":7})" << "none 1 10000 2 0";
-        QTest::newRow("synonyms") << R"({"num_hidden_layers":null,"n_layer":2,"hidden_size":null,"n_embd":8,"intermediate_size":null,"ffn_dim":12})" << "none 1 10000 2 0";
-        QTest::newRow("type from the architecture") << R"({"model_type":null})" << "none 1 10000 2 0";
+        QTest::newRow("as saved by transformers 4") << R"({"rope_scaling":{"type":"linear","factor":2.0}})"
+                                                    << "linear 2 10000 2 0";
+        QTest::newRow("transformers 5")
+            << R"({"rope_theta":null,"rope_parameters":{"rope_type":"llama3","rope_theta":5e5,"factor":8.0,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":16}})"
+            << "llama3 8 500000 2 0";
+        QTest::newRow("per layer type, all equal")
+            << R"({"rope_parameters":{"full_attention":{"rope_type":"default","rope_theta":77.0}}})"
+            << "none 1 77 2 0";
+        QTest::newRow("head_dim") << R"({"head_dim":6})"
+                                  << "none 1 10000 6 0";
+        QTest::newRow("mistral") << R"({"model_type":"mistral","sliding_window":7})"
+                                 << "none 1 10000 2 7";
+        QTest::newRow("mistral, none") << R"({"model_type":"mistral","sliding_window":null})"
+                                       << "none 1 10000 2 0";
+        QTest::newRow("qwen2, not used") << R"({"model_type":"qwen2","sliding_window":7})"
+                                         << "none 1 10000 2 0";
+        QTest::newRow("synonyms")
+            << R"({"num_hidden_layers":null,"n_layer":2,"hidden_size":null,"n_embd":8,"intermediate_size":null,"ffn_dim":12})"
+            << "none 1 10000 2 0";
+        QTest::newRow("type from the architecture") << R"({"model_type":null})"
+                                                    << "none 1 10000 2 0";
     }
     void readsEverySpelling()
     {
@@ -150,7 +167,12 @@ private Q_SLOTS:
         QVERIFY2(described, described ? "" : described.error().line().c_str());
         const ModelSpec& spec = described->spec;
         QCOMPARE(spec.blocks, Index{2});
-        QCOMPARE(QString("%1 %2 %3 %4 %5").arg(QString::fromStdString(spec.rope.scaling)).arg(spec.rope.factor).arg(spec.rope.theta).arg(spec.headDim).arg(spec.slidingWindow),
+        QCOMPARE(QString("%1 %2 %3 %4 %5")
+                     .arg(QString::fromStdString(spec.rope.scaling))
+                     .arg(spec.rope.factor)
+                     .arg(spec.rope.theta)
+                     .arg(spec.headDim)
+                     .arg(spec.slidingWindow),
             expected);
     }
 
@@ -179,7 +201,8 @@ private Q_SLOTS:
         QTest::newRow("does not divide") << R"({"num_attention_heads":3})" << format << "num_attention_heads";
         QTest::newRow("scaling without a factor") << R"({"rope_scaling":{"type":"linear"}})" << format << "factor";
         QTest::newRow("scaling is a list") << R"({"rope_scaling":[1]})" << format << "rope_scaling";
-        QTest::newRow("other architecture") << R"({"model_type":"gpt2","architectures":["GPT2LMHeadModel"]})" << unsupported << "gpt2";
+        QTest::newRow("other architecture")
+            << R"({"model_type":"gpt2","architectures":["GPT2LMHeadModel"]})" << unsupported << "gpt2";
     }
     void brokenConfigs()
     {
@@ -206,22 +229,66 @@ private Q_SLOTS:
         QTest::addColumn<QString>("severity");
         QTest::addColumn<QString>("message");
         const QString q0 = "model.layers.0.self_attn.q_proj.weight";
-        QTest::newRow("missing tensor") << "{}" << "-" + q0 << "error" << q0 + ": is missing";
-        QTest::newRow("wrong shape") << "{}" << q0 + "=8,16" << "error" << q0 + ": is 8 x 16, but config.json asks for 8 x 8";
-        QTest::newRow("wrong vocabulary") << R"({"vocab_size":12})" << "" << "error" << "model.embed_tokens.weight: is 10 x 8, but config.json asks for 12 x 8";
-        QTest::newRow("fewer blocks") << R"({"num_hidden_layers":3})" << "" << "error" << "says 3 blocks, the tensors hold 2";
-        QTest::newRow("more blocks") << R"({"num_hidden_layers":1})" << "" << "error" << "says 1 blocks, the tensors hold 2";
-        QTest::newRow("absurd number of blocks") << R"({"num_hidden_layers":2000000000})" << "" << "error" << "says 2000000000 blocks";
-        QTest::newRow("a gap in the blocks") << "{}" << "model.layers.900000.mlp.up_proj.weight=12,8" << "error" << "hold 3 (numbered up to 900000)";
-        QTest::newRow("no head") << R"({"tie_word_embeddings":false})" << "" << "error" << "lm_head.weight: is missing";
-        QTest::newRow("tied and stored") << "{}" << "lm_head.weight=10,8" << "info" << "lm_head.weight: is stored";
-        QTest::newRow("extra tensor") << "{}" << "model.layers.0.self_attn.sinks=4" << "warning" << "does not explain this tensor";
-        QTest::newRow("bias not in the config") << "{}" << "model.layers.0.self_attn.q_proj.bias=8" << "warning" << "gives this layer no bias";
-        QTest::newRow("bias missing") << R"({"attention_bias":true})" << "" << "error" << "self_attn.o_proj.bias: is missing";
-        QTest::newRow("activation") << R"({"hidden_act":"gelu"})" << "" << "error" << "activation \"gelu\" is not implemented";
-        QTest::newRow("dynamic scaling") << R"({"rope_scaling":{"type":"dynamic","factor":2.0}})" << "" << "error" << "'dynamic' is not implemented";
-        QTest::newRow("other quantization") << R"({"quantization_config":{"quant_method":"gptq"}})" << "" << "error" << "gptq";
-        QTest::newRow("kv heads") << R"({"num_key_value_heads":3})" << "" << "error" << "not a multiple of 3";
+        QTest::newRow("missing tensor") << "{}"
+                                        << "-" + q0 << "error" << q0 + ": is missing";
+        QTest::newRow("wrong shape") << "{}" << q0 + "=8,16"
+                                     << "error" << q0 + ": is 8 x 16, but config.json asks for 8 x 8";
+        QTest::newRow("wrong vocabulary") << R"({"vocab_size":12})"
+                                          << ""
+                                          << "error"
+                                          << "model.embed_tokens.weight: is 10 x 8, but config.json asks for 12 x 8";
+        QTest::newRow("fewer blocks") << R"({"num_hidden_layers":3})"
+                                      << ""
+                                      << "error"
+                                      << "says 3 blocks, the tensors hold 2";
+        QTest::newRow("more blocks") << R"({"num_hidden_layers":1})"
+                                     << ""
+                                     << "error"
+                                     << "says 1 blocks, the tensors hold 2";
+        QTest::newRow("absurd number of blocks") << R"({"num_hidden_layers":2000000000})"
+                                                 << ""
+                                                 << "error"
+                                                 << "says 2000000000 blocks";
+        QTest::newRow("a gap in the blocks") << "{}"
+                                             << "model.layers.900000.mlp.up_proj.weight=12,8"
+                                             << "error"
+                                             << "hold 3 (numbered up to 900000)";
+        QTest::newRow("no head") << R"({"tie_word_embeddings":false})"
+                                 << ""
+                                 << "error"
+                                 << "lm_head.weight: is missing";
+        QTest::newRow("tied and stored") << "{}"
+                                         << "lm_head.weight=10,8"
+                                         << "info"
+                                         << "lm_head.weight: is stored";
+        QTest::newRow("extra tensor") << "{}"
+                                      << "model.layers.0.self_attn.sinks=4"
+                                      << "warning"
+                                      << "does not explain this tensor";
+        QTest::newRow("bias not in the config") << "{}"
+                                                << "model.layers.0.self_attn.q_proj.bias=8"
+                                                << "warning"
+                                                << "gives this layer no bias";
+        QTest::newRow("bias missing") << R"({"attention_bias":true})"
+                                      << ""
+                                      << "error"
+                                      << "self_attn.o_proj.bias: is missing";
+        QTest::newRow("activation") << R"({"hidden_act":"gelu"})"
+                                    << ""
+                                    << "error"
+                                    << "activation \"gelu\" is not implemented";
+        QTest::newRow("dynamic scaling") << R"({"rope_scaling":{"type":"dynamic","factor":2.0}})"
+                                         << ""
+                                         << "error"
+                                         << "'dynamic' is not implemented";
+        QTest::newRow("other quantization") << R"({"quantization_config":{"quant_method":"gptq"}})"
+                                            << ""
+                                            << "error"
+                                            << "gptq";
+        QTest::newRow("kv heads") << R"({"num_key_value_heads":3})"
+                                  << ""
+                                  << "error"
+                                  << "not a multiple of 3";
     }
     void disagreements()
     {
@@ -306,7 +373,9 @@ private Q_SLOTS:
         QVERIFY(!run);
         QCOMPARE(run.error().code, Errc::NotFinite);
         QCOMPARE(run.error().where, std::string("model.layers.1.mlp.up_proj.weight"));
-        QVERIFY2(run.error().message.find("1 values") != std::string::npos && run.error().message.find("(0, 5)") != std::string::npos, run.error().message.c_str());
+        QVERIFY2(run.error().message.find("1 values") != std::string::npos
+                && run.error().message.find("(0, 5)") != std::string::npos,
+            run.error().message.c_str());
     }
 
     void ggufPermutationIsUndone() // the same weights, written by two other programs

@@ -18,7 +18,8 @@
 /// Binds `var` to the value of an Expected, or fails the test with its error.
 #define QS_REQUIRE(var, ...)                                                                                                   \
     auto QS_CONCAT(required_, __LINE__) = (__VA_ARGS__);                                                                       \
-    QVERIFY2(QS_CONCAT(required_, __LINE__), QS_CONCAT(required_, __LINE__) ? "" : QS_CONCAT(required_, __LINE__).error().line().c_str());      \
+    QVERIFY2(QS_CONCAT(required_, __LINE__),                                                                                   \
+        QS_CONCAT(required_, __LINE__) ? "" : QS_CONCAT(required_, __LINE__).error().line().c_str());                          \
     auto& var = *QS_CONCAT(required_, __LINE__)
 
 /// The expression fails with this code, and its message, place and hint together hold the text.
@@ -71,7 +72,8 @@ public:
     void quantizeColumn(Index group, Index column, std::span<const float> values, std::span<float> projected) override
     {
         for (std::size_t r = 0; r < values.size(); ++r) {
-            const quant::ScaleZero sz{m_tensor.scale(static_cast<Index>(r), group), m_tensor.zero(static_cast<Index>(r), group)};
+            const quant::ScaleZero sz{
+                m_tensor.scale(static_cast<Index>(r), group), m_tensor.zero(static_cast<Index>(r), group)};
             const int code = m_grid.encode(values[r], sz);
             m_tensor.codes(static_cast<Index>(r), column) = static_cast<std::int16_t>(code);
             projected[r] = m_grid.decode(code, sz);
@@ -120,7 +122,8 @@ private:
 
 class TestNearest final : public RoundingStage {
 public:
-    Expected<RoundingResult> solve(const LayerProblem& problem, const GridStage* grid, const MaskPlan* mask, StageReport&) const override
+    Expected<RoundingResult> solve(
+        const LayerProblem& problem, const GridStage* grid, const MaskPlan* mask, StageReport&) const override
     {
         RoundingResult result;
         result.What = RowMatrix(problem.W);
@@ -130,7 +133,8 @@ public:
                 result.What.values()[i] *= static_cast<float>(mask->keep.values()[i]);
         }
         if (grid) {
-            QS_TRY(q, grid->nearest(LayerProblem{problem.layer, result.What, problem.input, problem.fit, problem.clipExcluded}));
+            QS_TRY(
+                q, grid->nearest(LayerProblem{problem.layer, result.What, problem.input, problem.fit, problem.clipExcluded}));
             result.What = q.dequantize();
             result.quantized = std::move(q);
         }
@@ -146,7 +150,8 @@ public:
         : m_options(options)
     {
     }
-    Expected<RoundingResult> solve(const LayerProblem& problem, const GridStage* grid, const MaskPlan* mask, StageReport& report) const override
+    Expected<RoundingResult> solve(
+        const LayerProblem& problem, const GridStage* grid, const MaskPlan* mask, StageReport& report) const override
     {
         ++solves;
         std::unique_ptr<GridSession> session;
@@ -274,7 +279,8 @@ private:
 };
 
 template <class Create>
-void addStage(StageRegistry& registry, const std::string& id, Slot slot, std::vector<ParameterSpec> parameters, std::vector<std::string> needs, Create create)
+void addStage(StageRegistry& registry, const std::string& id, Slot slot, std::vector<ParameterSpec> parameters,
+    std::vector<std::string> needs, Create create)
 {
     StageInfo info;
     info.id = id;
@@ -292,14 +298,16 @@ inline void fill(StageRegistry& registry)
 {
     using P = ParameterType;
     addStage(registry, "scale", Slot::Transform,
-        {{.name = "alpha", .type = P::Real, .defaultValue = 0.5, .min = 0, .max = 1}, {.name = "seed", .type = P::Int, .defaultValue = std::int64_t{0}}},
+        {{.name = "alpha", .type = P::Real, .defaultValue = 0.5, .min = 0, .max = 1},
+            {.name = "seed", .type = P::Int, .defaultValue = std::int64_t{0}}},
         {"stats"}, [](const Parameters& p) -> Expected<StageInstance> {
             StageInstance instance;
             instance.transform = std::make_shared<const TestTransform>(realValue(p, "alpha"));
             return instance;
         });
     addStage(registry, "mask", Slot::Pruner,
-        {{.name = "sparsity", .type = P::Real, .defaultValue = 0.5, .min = 0, .max = 1}, {.name = "adaptive", .type = P::Bool, .defaultValue = false},
+        {{.name = "sparsity", .type = P::Real, .defaultValue = 0.5, .min = 0, .max = 1},
+            {.name = "adaptive", .type = P::Bool, .defaultValue = false},
             {.name = "pattern", .type = P::Text, .defaultValue = std::string("free")}},
         {}, [](const Parameters& p) -> Expected<StageInstance> {
             StageInstance instance;
@@ -321,27 +329,34 @@ inline void fill(StageRegistry& registry)
     });
     addStage(registry, "sweep", Slot::Rounding,
         {{.name = "damp", .type = P::Real, .defaultValue = 0.01, .min = 0, .max = 10},
-            {.name = "actorder", .type = P::Choice, .defaultValue = std::string("none"), .choices = {"none", "group", "static"}}},
+            {.name = "actorder",
+                .type = P::Choice,
+                .defaultValue = std::string("none"),
+                .choices = {"none", "group", "static"}}},
         {"gram"}, [](const Parameters& p) -> Expected<StageInstance> {
             if (realValue(p, "damp") == 7.0)
                 return fail(Errc::InvalidArgument, "damp=7 is refused by construction");
             SweepOptions options;
             options.damp = realValue(p, "damp");
             const std::string& order = textValue(p, "actorder");
-            options.order = order == "group" ? SweepOptions::Order::Group : order == "static" ? SweepOptions::Order::Static : SweepOptions::Order::None;
+            options.order = order == "group" ? SweepOptions::Order::Group
+                : order == "static"          ? SweepOptions::Order::Static
+                                             : SweepOptions::Order::None;
             StageInstance instance;
             instance.rounding = std::make_shared<const TestSweep>(options);
             return instance;
         });
     addStage(registry, "shift", Slot::Compensator,
-        {{.name = "add", .type = P::Real, .defaultValue = 0.0}, {.name = "note", .type = P::Text, .defaultValue = std::string()},
+        {{.name = "add", .type = P::Real, .defaultValue = 0.0},
+            {.name = "note", .type = P::Text, .defaultValue = std::string()},
             {.name = "bits", .type = P::Int, .defaultValue = std::int64_t{4}, .min = 2, .max = 8}},
         {}, [](const Parameters& p) -> Expected<StageInstance> {
             StageInstance instance;
             instance.compensator = std::make_shared<const TestCompensator>(realValue(p, "add"));
             return instance;
         });
-    addStage(registry, "act", Slot::ActivationGrid, {{.name = "a_bits", .type = P::Int, .defaultValue = std::int64_t{8}, .min = 2, .max = 16}}, {},
+    addStage(registry, "act", Slot::ActivationGrid,
+        {{.name = "a_bits", .type = P::Int, .defaultValue = std::int64_t{8}, .min = 2, .max = 16}}, {},
         [](const Parameters& p) -> Expected<StageInstance> {
             StageInstance instance;
             instance.activation = std::make_shared<const TestActivation>(static_cast<int>(intValue(p, "a_bits")));

@@ -20,7 +20,8 @@ inline io::TensorToWrite tensorToWrite(std::string name, Shape shape, const RowM
         const auto raw = dtype == DType::F32 ? std::as_bytes(std::span(&value, 1)) : std::as_bytes(std::span(&half, 1));
         bytes.insert(bytes.end(), raw.begin(), raw.end());
     }
-    return {std::move(name), dtype, std::move(shape), [bytes](const auto& sink) { return sink(std::span<const std::byte>(bytes)); }};
+    return {std::move(name), dtype, std::move(shape),
+        [bytes](const auto& sink) { return sink(std::span<const std::byte>(bytes)); }};
 }
 
 /// Plain matrices NAME.weight.
@@ -34,11 +35,13 @@ inline Expected<std::shared_ptr<const model::Model>> plainModel(
     return model::openModel(file);
 }
 
-/// One Llama block: hidden 16, two heads of 8 for queries and keys alike, ffn 32, vocabulary 24, tied embeddings, random weights.
+/// One Llama block: hidden 16, two heads of 8 for queries and keys alike, ffn 32, vocabulary 24, tied embeddings, random
+/// weights.
 inline Expected<std::shared_ptr<const model::Model>> tinyLlama(const std::filesystem::path& folder, DType dtype = DType::F32)
 {
     std::filesystem::create_directories(folder);
-    std::ofstream(folder / "config.json") << R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16,
+    std::ofstream(folder / "config.json")
+        << R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16,
         "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1, "vocab_size": 24,
         "max_position_embeddings": 32, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "hidden_act": "silu"})";
     std::vector<io::TensorToWrite> tensors;
@@ -74,9 +77,10 @@ public:
         stats->sink = stats::ChannelSums(tokens.cols());
         const Index fit = tokens.rows() - tokens.rows() / 10;
         std::vector<Index> positions(static_cast<std::size_t>(tokens.rows()), 10);
-        stats::accumulate(stats->fit, stats->sink, tokens.view().rowRange(0, fit), {positions.begin(), positions.begin() + fit}, true);
         stats::accumulate(
-            stats->holdout, stats->sink, tokens.view().rowRange(fit, tokens.rows() - fit), {positions.begin() + fit, positions.end()}, true);
+            stats->fit, stats->sink, tokens.view().rowRange(0, fit), {positions.begin(), positions.begin() + fit}, true);
+        stats::accumulate(stats->holdout, stats->sink, tokens.view().rowRange(fit, tokens.rows() - fit),
+            {positions.begin() + fit, positions.end()}, true);
         m_stats[layer] = std::move(stats);
         m_tokens[layer] = std::move(tokens);
     }

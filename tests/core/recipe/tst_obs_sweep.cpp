@@ -138,8 +138,9 @@ MatrixD inverse(MatrixD A)
 class TestObsSweep : public QObject {
     Q_OBJECT
 private Q_SLOTS:
-    /// The update by hand on two columns. C = [[2, 1], [1, 2]], no damping, so H^-1 = [[2, -1], [-1, 2]] / 3 and U_01 / U_00 = -1/2.
-    /// Row (1, 1), keep only column 1: e_0 = 1, so w_1 = 1 + 1/2 = 1.5 (the least-squares value: C_01 / C_11 = 1/2 is added).
+    /// The update by hand on two columns. C = [[2, 1], [1, 2]], no damping, so H^-1 = [[2, -1], [-1, 2]] / 3 and U_01 / U_00 =
+    /// -1/2. Row (1, 1), keep only column 1: e_0 = 1, so w_1 = 1 + 1/2 = 1.5 (the least-squares value: C_01 / C_11 = 1/2 is
+    /// added).
     void handComputed()
     {
         Case c(1, 1, 2, 4);
@@ -179,9 +180,11 @@ private Q_SLOTS:
         QS_REQUIRE(result, obsSweepReference(c.problem(), grid.get(), masking ? &plans[masking] : nullptr, options));
         const double direct = dampedLoss(c, result);
         QVERIFY(direct > 0);
-        QVERIFY2(std::abs(result.lossDamped - direct) <= 1e-10 * direct, qPrintable(QString::number(result.lossDamped / direct - 1.0)));
+        QVERIFY2(std::abs(result.lossDamped - direct) <= 1e-10 * direct,
+            qPrintable(QString::number(result.lossDamped / direct - 1.0)));
         QVERIFY(result.quantized.dequantize().values().size() == result.What.values().size());
-        QVERIFY(std::equal(result.What.values().begin(), result.What.values().end(), result.quantized.dequantize().values().begin()));
+        QVERIFY(std::equal(
+            result.What.values().begin(), result.What.values().end(), result.quantized.dequantize().values().begin()));
     }
 
     /// Against the textbook form: after each column the inverse Hessian loses it by elimination, all rest is updated at once.
@@ -302,9 +305,11 @@ private Q_SLOTS:
         QS_REQUIRE(grouped, obsSweep(c.problem(), byGroup.get(), nullptr, {.order = Order::Group}));
         QCOMPARE(grouped.quantized.groupOf.size(), std::size_t{64});
         for (std::size_t step = 0; step < grouped.order.size(); ++step)
-            QCOMPARE(grouped.quantized.groupOf[static_cast<std::size_t>(grouped.order[step])], static_cast<std::int32_t>(step / 16));
+            QCOMPARE(
+                grouped.quantized.groupOf[static_cast<std::size_t>(grouped.order[step])], static_cast<std::int32_t>(step / 16));
         QVERIFY(grouped.quantized.dequantize().values().size() == grouped.What.values().size());
-        QVERIFY(std::equal(grouped.What.values().begin(), grouped.What.values().end(), grouped.quantized.dequantize().values().begin()));
+        QVERIFY(std::equal(
+            grouped.What.values().begin(), grouped.What.values().end(), grouped.quantized.dequantize().values().begin()));
 
         const auto fixed = session(c, 4, 16);
         QS_REQUIRE(still, obsSweep(c.problem(), fixed.get(), nullptr, {.order = Order::Static}));
@@ -314,10 +319,12 @@ private Q_SLOTS:
             for (std::size_t i = 0; i < columns.size(); ++i)
                 QCOMPARE(columns[i], group * 16 + static_cast<Index>(i));
         const auto nearest = quant::quantizeNearest(c.W, 16, test::gridOptions(4)); // scales of the untouched weight
-        QVERIFY(std::equal(still.quantized.scale.values().begin(), still.quantized.scale.values().end(), nearest->scale.values().begin()));
+        QVERIFY(std::equal(
+            still.quantized.scale.values().begin(), still.quantized.scale.values().end(), nearest->scale.values().begin()));
     }
 
-    /// Fresh: a group inside a block sees all updates, as if blocks were as small as groups. Compat: it sees the block's beginning.
+    /// Fresh: a group inside a block sees all updates, as if blocks were as small as groups. Compat: it sees the block's
+    /// beginning.
     void groupsInsideABlock()
     {
         const Case c(81, 16, 96, 300);
@@ -331,7 +338,8 @@ private Q_SLOTS:
         QS_REQUIRE(stale, run(96, false, 16));
         QVERIFY(!sameCodes(stale.quantized, large.quantized));
         const auto untouched = quant::quantizeNearest(c.W, 16, test::gridOptions(3));
-        QVERIFY(std::equal(stale.quantized.scale.values().begin(), stale.quantized.scale.values().end(), untouched->scale.values().begin()));
+        QVERIFY(std::equal(
+            stale.quantized.scale.values().begin(), stale.quantized.scale.values().end(), untouched->scale.values().begin()));
         QS_REQUIRE(aligned, run(16, false, 16));
         QVERIFY(sameCodes(aligned.quantized, small.quantized));
         QS_REQUIRE(straddling, run(20, true, 48)); // a group that starts inside a block and ends beyond it
@@ -383,7 +391,8 @@ private Q_SLOTS:
             QS_REQUIRE(fast, obsSweep(c.problem(), a.get(), mask, {}));
             QS_REQUIRE(reference, obsSweepReference(c.problem(), b.get(), mask, {}));
             const double error = outputError(c, reference.What);
-            QVERIFY2(std::abs(outputError(c, fast.What) - error) <= 1e-3 * error, qPrintable(QString::number(outputError(c, fast.What) / error)));
+            QVERIFY2(std::abs(outputError(c, fast.What) - error) <= 1e-3 * error,
+                qPrintable(QString::number(outputError(c, fast.What) / error)));
             QVERIFY(std::abs(fast.lossDamped - reference.lossDamped) <= 1e-3 * reference.lossDamped);
         }
     }
@@ -519,7 +528,8 @@ private Q_SLOTS:
         QCOMPARE(one->lossDamped, three->lossDamped);
     }
 
-    /// T12: with independent inputs only sampling noise correlates columns; the share of codes that differ from nearest falls as N^-1/2.
+    /// T12: with independent inputs only sampling noise correlates columns; the share of codes that differ from nearest falls
+    /// as N^-1/2.
     void independentInputsApproachNearest()
     {
         const double published[] = {0.238, 0.055, 0.019, 0.0043};

@@ -20,12 +20,23 @@ class Comma : public std::numpunct<char> {
     std::string do_grouping() const override { return "\3"; }
 };
 
-ParameterSpec whole() { return {.name = "bits", .type = ParameterType::Int, .defaultValue = std::int64_t{4}, .min = 2, .max = 8}; }
+ParameterSpec whole()
+{
+    return {.name = "bits", .type = ParameterType::Int, .defaultValue = std::int64_t{4}, .min = 2, .max = 8};
+}
 ParameterSpec group()
 {
-    return {.name = "group", .type = ParameterType::Int, .defaultValue = std::int64_t{0}, .min = -1, .max = 4096, .choices = {"auto"}};
+    return {.name = "group",
+        .type = ParameterType::Int,
+        .defaultValue = std::int64_t{0},
+        .min = -1,
+        .max = 4096,
+        .choices = {"auto"}};
 }
-ParameterSpec share() { return {.name = "damp", .type = ParameterType::Real, .defaultValue = 0.01, .min = 0, .max = 10}; }
+ParameterSpec share()
+{
+    return {.name = "damp", .type = ParameterType::Real, .defaultValue = 0.01, .min = 0, .max = 10};
+}
 ParameterSpec choice()
 {
     return {.name = "order", .type = ParameterType::Choice, .defaultValue = std::string("none"), .choices = {"none", "static"}};
@@ -51,7 +62,9 @@ private Q_SLOTS:
 
     void convertsNumbers()
     {
-        QS_REQUIRE(p, resolve({whole(), share(), group()}, {{"bits", 3.0}, {"damp", std::int64_t{1}}, {"group", std::string("auto")}}, "x"));
+        QS_REQUIRE(p,
+            resolve(
+                {whole(), share(), group()}, {{"bits", 3.0}, {"damp", std::int64_t{1}}, {"group", std::string("auto")}}, "x"));
         QVERIFY(p.at("bits") == ParameterValue(std::int64_t{3}));
         QVERIFY(p.at("damp") == ParameterValue(1.0));
         QVERIFY(p.at("group") == ParameterValue(std::string("auto")));
@@ -64,18 +77,30 @@ private Q_SLOTS:
         QTest::addColumn<int>("spec");
         QTest::addColumn<QString>("text");
         QTest::addColumn<QString>("message");
-        QTest::newRow("below") << 0 << "1" << "bits=1 is not allowed: it takes a whole number from 2 to 8";
-        QTest::newRow("above") << 0 << "9" << "from 2 to 8";
-        QTest::newRow("fraction") << 0 << "3.5" << "whole number";
-        QTest::newRow("trailing") << 0 << "4x" << "bits=4x";
-        QTest::newRow("overflow") << 0 << "99999999999999999999" << "whole number";
-        QTest::newRow("empty") << 0 << "" << "whole number";
-        QTest::newRow("word") << 1 << "all" << "or auto";
-        QTest::newRow("comma") << 2 << "0,5" << "a number from 0 to 10";
-        QTest::newRow("nan") << 2 << "nan" << "a number";
-        QTest::newRow("inf") << 2 << "inf" << "a number";
-        QTest::newRow("huge") << 2 << "1e999" << "a number";
-        QTest::newRow("choice") << 3 << "statics" << "did you mean 'static'?";
+        QTest::newRow("below") << 0 << "1"
+                               << "bits=1 is not allowed: it takes a whole number from 2 to 8";
+        QTest::newRow("above") << 0 << "9"
+                               << "from 2 to 8";
+        QTest::newRow("fraction") << 0 << "3.5"
+                                  << "whole number";
+        QTest::newRow("trailing") << 0 << "4x"
+                                  << "bits=4x";
+        QTest::newRow("overflow") << 0 << "99999999999999999999"
+                                  << "whole number";
+        QTest::newRow("empty") << 0 << ""
+                               << "whole number";
+        QTest::newRow("word") << 1 << "all"
+                              << "or auto";
+        QTest::newRow("comma") << 2 << "0,5"
+                               << "a number from 0 to 10";
+        QTest::newRow("nan") << 2 << "nan"
+                             << "a number";
+        QTest::newRow("inf") << 2 << "inf"
+                             << "a number";
+        QTest::newRow("huge") << 2 << "1e999"
+                              << "a number";
+        QTest::newRow("choice") << 3 << "statics"
+                                << "did you mean 'static'?";
     }
     void refuses()
     {

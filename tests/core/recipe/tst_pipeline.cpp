@@ -25,7 +25,8 @@ ParameterValue randomValue(const ParameterSpec& spec, std::mt19937_64& random)
         std::string text;
         for (std::size_t n = random() % 6; n > 0; --n) {
             const std::size_t i = random() % (alphabet.size() - 1);
-            text += i + 2 >= alphabet.size() ? alphabet.substr(alphabet.size() - 2) : alphabet.substr(i, 1); // whole UTF-8 characters
+            text += i + 2 >= alphabet.size() ? alphabet.substr(alphabet.size() - 2)
+                                             : alphabet.substr(i, 1); // whole UTF-8 characters
         }
         return text;
     }
@@ -40,7 +41,8 @@ ParameterValue randomValue(const ParameterSpec& spec, std::mt19937_64& random)
     }
     case ParameterType::Real: {
         const double u = static_cast<double>(random() >> 11) / 9007199254740992.0;
-        return spec.min == spec.max ? (u - 0.5) * std::exp2(static_cast<double>(random() % 200) - 100.0) : spec.min + u * (spec.max - spec.min);
+        return spec.min == spec.max ? (u - 0.5) * std::exp2(static_cast<double>(random() % 200) - 100.0)
+                                    : spec.min + u * (spec.max - spec.min);
     }
     }
     return false;
@@ -100,7 +102,8 @@ private Q_SLOTS:
                         fitting.push_back(stage);
                 const bool many = static_cast<Slot>(i) == Slot::Transform || static_cast<Slot>(i) == Slot::Compensator;
                 for (std::size_t n = random() % (many ? 4 : 2); n > 0; --n)
-                    pipeline.slots[static_cast<std::size_t>(i)].push_back(randomCall(*fitting[random() % fitting.size()], random));
+                    pipeline.slots[static_cast<std::size_t>(i)].push_back(
+                        randomCall(*fitting[random() % fitting.size()], random));
             }
             if (!checkPipeline(pipeline, m_registry))
                 continue; // a combination that the rules refuse
@@ -123,10 +126,13 @@ private Q_SLOTS:
         QS_REQUIRE(plain, parsePipeline("plain", m_registry));
         QCOMPARE(formatPipeline(plain), std::string("- | - | grid(bits=4, group=auto) | nearest() | - | -"));
         QS_REQUIRE(solver, parsePipeline("solver(bits=3, damp=0.1, group=32)", m_registry));
-        QCOMPARE(formatPipeline(solver), std::string("- | - | grid(bits=3, group=32) | sweep(actorder=none, damp=0.1) | - | -"));
+        QCOMPARE(
+            formatPipeline(solver), std::string("- | - | grid(bits=3, group=32) | sweep(actorder=none, damp=0.1) | - | -"));
         QS_REQUIRE(smooth, parsePipeline("smooth(a_bits=6, alpha=1)", m_registry));
-        QCOMPARE(formatPipeline(smooth), std::string("scale(alpha=1, seed=0) | - | grid(bits=4, group=auto) | nearest() | - | act(a_bits=6)"));
-        QS_FAILS(InvalidArgument, "method 'plain' has no parameter 'damp': it takes bits, group", parsePipeline("plain(damp=1)", m_registry));
+        QCOMPARE(formatPipeline(smooth),
+            std::string("scale(alpha=1, seed=0) | - | grid(bits=4, group=auto) | nearest() | - | act(a_bits=6)"));
+        QS_FAILS(InvalidArgument, "method 'plain' has no parameter 'damp': it takes bits, group",
+            parsePipeline("plain(damp=1)", m_registry));
         QS_FAILS(InvalidArgument, "did you mean 'damp'?", parsePipeline("solver(dmap=1)", m_registry));
     }
 
@@ -149,28 +155,49 @@ private Q_SLOTS:
     {
         QTest::addColumn<QString>("text");
         QTest::addColumn<QString>("message");
-        QTest::newRow("unknown method") << "solvr" << "column 1: there is no method 'solvr' (did you mean 'solver'?)";
-        QTest::newRow("unknown stage") << "- | - | gird(bits=4)" << "column 9: there is no stage 'gird' (did you mean 'grid'?)";
-        QTest::newRow("nothing near") << "- | - | zzzzzzzz" << "the grid stages are: grid";
-        QTest::newRow("wrong slot") << "grid" << "stage 'grid' belongs into slot 3 (grid), not into slot 1 (transform)";
-        QTest::newRow("method inside") << "- | - | plain" << "'plain' is a method, not a stage";
-        QTest::newRow("value") << "- | - | grid(bits=12)" << "column 19: bits=12 is not allowed: it takes a whole number from 2 to 8";
-        QTest::newRow("name") << "- | - | grid(bit=2)" << "column 14: stage 'grid' has no parameter 'bit': it takes bits, group (did you mean 'bits'?)";
-        QTest::newRow("twice") << "plain(bits=3, bits=4)" << "column 15: parameter 'bits' is given twice";
-        QTest::newRow("no value") << "plain(bits=)" << "column 12: the value of parameter 'bits' is missing";
-        QTest::newRow("no equals") << "plain(bits)" << "column 11: '=' is missing";
-        QTest::newRow("open") << "plain(bits=3" << "column 13: ')' is missing";
-        QTest::newRow("quote") << "- | mask(pattern=\"2:4) | - | -" << "column 18: the quoted value of parameter 'pattern' does not end";
-        QTest::newRow("escape") << "- | mask(pattern=\"a\\t\")" << "backslash";
+        QTest::newRow("unknown method") << "solvr"
+                                        << "column 1: there is no method 'solvr' (did you mean 'solver'?)";
+        QTest::newRow("unknown stage") << "- | - | gird(bits=4)"
+                                       << "column 9: there is no stage 'gird' (did you mean 'grid'?)";
+        QTest::newRow("nothing near") << "- | - | zzzzzzzz"
+                                      << "the grid stages are: grid";
+        QTest::newRow("wrong slot") << "grid"
+                                    << "stage 'grid' belongs into slot 3 (grid), not into slot 1 (transform)";
+        QTest::newRow("method inside") << "- | - | plain"
+                                       << "'plain' is a method, not a stage";
+        QTest::newRow("value") << "- | - | grid(bits=12)"
+                               << "column 19: bits=12 is not allowed: it takes a whole number from 2 to 8";
+        QTest::newRow("name") << "- | - | grid(bit=2)"
+                              << "column 14: stage 'grid' has no parameter 'bit': it takes bits, group (did you mean 'bits'?)";
+        QTest::newRow("twice") << "plain(bits=3, bits=4)"
+                               << "column 15: parameter 'bits' is given twice";
+        QTest::newRow("no value") << "plain(bits=)"
+                                  << "column 12: the value of parameter 'bits' is missing";
+        QTest::newRow("no equals") << "plain(bits)"
+                                   << "column 11: '=' is missing";
+        QTest::newRow("open") << "plain(bits=3"
+                              << "column 13: ')' is missing";
+        QTest::newRow("quote") << "- | mask(pattern=\"2:4) | - | -"
+                               << "column 18: the quoted value of parameter 'pattern' does not end";
+        QTest::newRow("escape") << "- | mask(pattern=\"a\\t\")"
+                                << "backslash";
         QTest::newRow("utf-8") << QString::fromLatin1("- | mask(pattern=\"\xff\")") << "";
-        QTest::newRow("empty text") << "" << "column 1: expected a stage or method name";
-        QTest::newRow("empty slot") << "scale | | grid" << "column 9: expected a stage or method name, or '-'";
-        QTest::newRow("too many") << "-|-|-|-|-|-|-" << "column 13: a pipeline has 6 slots";
-        QTest::newRow("junk") << "plain; rm" << "column 6: unexpected ';";
-        QTest::newRow("two grids") << "- | - | grid + grid" << "the grid slot takes one stage, not 'grid' and 'grid'";
-        QTest::newRow("rounding alone") << "- | - | - | sweep" << "rounding stage 'sweep' needs a grid or a pruner";
-        QTest::newRow("compensator alone") << "- | - | - | - | shift" << "compensator 'shift' needs a grid or a pruner";
-        QTest::newRow("construction") << "solver(damp=7)" << "damp=7 is refused by construction";
+        QTest::newRow("empty text") << ""
+                                    << "column 1: expected a stage or method name";
+        QTest::newRow("empty slot") << "scale | | grid"
+                                    << "column 9: expected a stage or method name, or '-'";
+        QTest::newRow("too many") << "-|-|-|-|-|-|-"
+                                  << "column 13: a pipeline has 6 slots";
+        QTest::newRow("junk") << "plain; rm"
+                              << "column 6: unexpected ';";
+        QTest::newRow("two grids") << "- | - | grid + grid"
+                                   << "the grid slot takes one stage, not 'grid' and 'grid'";
+        QTest::newRow("rounding alone") << "- | - | - | sweep"
+                                        << "rounding stage 'sweep' needs a grid or a pruner";
+        QTest::newRow("compensator alone") << "- | - | - | - | shift"
+                                           << "compensator 'shift' needs a grid or a pruner";
+        QTest::newRow("construction") << "solver(damp=7)"
+                                      << "damp=7 is refused by construction";
     }
     void errors()
     {
@@ -187,17 +214,26 @@ private Q_SLOTS:
     {
         QTest::addColumn<QString>("text");
         QTest::addColumn<QString>("message");
-        QTest::newRow("list") << "[]" << "must be an object";
-        QTest::newRow("schema") << R"({"pipeline": {}})" << "field schema: must be the number 1";
-        QTest::newRow("newer") << R"({"schema": 2, "pipeline": {}})" << "schema 2 is not known here";
-        QTest::newRow("key") << R"({"schema": 1, "pipelin": {}})" << "unknown key 'pipelin'";
-        QTest::newRow("slot") << R"({"schema": 1, "pipeline": {"grids": []}})" << "did you mean 'grid'?";
-        QTest::newRow("type") << R"({"schema": 1, "pipeline": {"grid": {}}})" << "pipeline.grid: must be a list";
-        QTest::newRow("stage") << R"({"schema": 1, "pipeline": {"grid": [{"stage": "gird"}]}})" << "pipeline.grid[0]: there is no stage 'gird'";
-        QTest::newRow("value") << R"({"schema": 1, "pipeline": {"grid": [{"stage": "grid", "parameters": {"bits": 1}}]}})" << "pipeline.grid[0]: bits";
+        QTest::newRow("list") << "[]"
+                              << "must be an object";
+        QTest::newRow("schema") << R"({"pipeline": {}})"
+                                << "field schema: must be the number 1";
+        QTest::newRow("newer") << R"({"schema": 2, "pipeline": {}})"
+                               << "schema 2 is not known here";
+        QTest::newRow("key") << R"({"schema": 1, "pipelin": {}})"
+                             << "unknown key 'pipelin'";
+        QTest::newRow("slot") << R"({"schema": 1, "pipeline": {"grids": []}})"
+                              << "did you mean 'grid'?";
+        QTest::newRow("type") << R"({"schema": 1, "pipeline": {"grid": {}}})"
+                              << "pipeline.grid: must be a list";
+        QTest::newRow("stage") << R"({"schema": 1, "pipeline": {"grid": [{"stage": "gird"}]}})"
+                               << "pipeline.grid[0]: there is no stage 'gird'";
+        QTest::newRow("value") << R"({"schema": 1, "pipeline": {"grid": [{"stage": "grid", "parameters": {"bits": 1}}]}})"
+                               << "pipeline.grid[0]: bits";
         QTest::newRow("value type") << R"({"schema": 1, "pipeline": {"grid": [{"stage": "grid", "parameters": {"bits": []}}]}})"
                                     << "pipeline.grid[0].parameters.bits";
-        QTest::newRow("rules") << R"({"schema": 1, "pipeline": {"rounding": [{"stage": "sweep"}]}})" << "needs a grid or a pruner";
+        QTest::newRow("rules") << R"({"schema": 1, "pipeline": {"rounding": [{"stage": "sweep"}]}})"
+                               << "needs a grid or a pruner";
     }
     void badJson()
     {
@@ -217,7 +253,8 @@ private Q_SLOTS:
         std::ofstream(path) << pipelineToJson(p).dump(1);
         QS_REQUIRE(loaded, loadPipeline(path, m_registry));
         QVERIFY(loaded == p);
-        QS_FAILS(NotFound, "missing.json", loadPipeline(dir.filePath(QStringLiteral("missing.json")).toStdString(), m_registry));
+        QS_FAILS(
+            NotFound, "missing.json", loadPipeline(dir.filePath(QStringLiteral("missing.json")).toStdString(), m_registry));
         std::ofstream(path) << "{\"schema\": 1, \"schema\": 1, \"pipeline\": {}}";
         QS_FAILS(Format, "occurs twice", loadPipeline(path, m_registry));
     }
@@ -237,14 +274,22 @@ private Q_SLOTS:
     {
         QTest::addColumn<QString>("text");
         QTest::addColumn<QString>("label");
-        QTest::newRow("method") << "solver(bits=3, group=128)" << "solver 3 bit g128";
-        QTest::newRow("auto") << "plain" << "plain 4 bit g auto";
-        QTest::newRow("row") << "plain(group=-1)" << "plain 4 bit row";
-        QTest::newRow("option") << "solver(damp=0.5, group=64)" << "solver 4 bit g64 damp=0.5";
-        QTest::newRow("mask") << "sparse(sparsity=0.6)" << "sparse 60 %";
-        QTest::newRow("pattern") << "sparse(pattern=2:4)" << "sparse 2:4";
-        QTest::newRow("activations") << "smooth(group=32)" << "smooth 4 bit g32 a8";
-        QTest::newRow("stages") << "scale | - | grid(group=16) | sweep" << "scale+grid+sweep 4 bit g16";
+        QTest::newRow("method") << "solver(bits=3, group=128)"
+                                << "solver 3 bit g128";
+        QTest::newRow("auto") << "plain"
+                              << "plain 4 bit g auto";
+        QTest::newRow("row") << "plain(group=-1)"
+                             << "plain 4 bit row";
+        QTest::newRow("option") << "solver(damp=0.5, group=64)"
+                                << "solver 4 bit g64 damp=0.5";
+        QTest::newRow("mask") << "sparse(sparsity=0.6)"
+                              << "sparse 60 %";
+        QTest::newRow("pattern") << "sparse(pattern=2:4)"
+                                 << "sparse 2:4";
+        QTest::newRow("activations") << "smooth(group=32)"
+                                     << "smooth 4 bit g32 a8";
+        QTest::newRow("stages") << "scale | - | grid(group=16) | sweep"
+                                << "scale+grid+sweep 4 bit g16";
     }
     void labels()
     {
@@ -258,7 +303,8 @@ private Q_SLOTS:
     {
         QS_REQUIRE(p, parsePipeline("scale | - | grid | sweep", m_registry));
         QVERIFY(pipelineNeeds(p, m_registry) == (std::vector<std::string>{"gram", "stats"}));
-        QVERIFY(pipelineParameters(p, m_registry) == (std::vector<std::string>{"actorder", "alpha", "bits", "damp", "group", "seed"}));
+        QVERIFY(pipelineParameters(p, m_registry)
+            == (std::vector<std::string>{"actorder", "alpha", "bits", "damp", "group", "seed"}));
     }
 
     void hostileTextsEndInErrors()

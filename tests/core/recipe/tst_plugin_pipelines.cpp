@@ -67,11 +67,14 @@ private Q_SLOTS:
                 QVERIFY(layer.bits.perWeight() > 4.0 && layer.bits.perWeight() < 10.0);
             QS_REQUIRE(restored, runner.compress(index, assignment, {}));
             QVERIFY(restored.fromCache);
-            QVERIFY(std::memcmp(restored.What.data(), layer.What.data(), static_cast<std::size_t>(layer.What.size()) * sizeof(float)) == 0);
+            QVERIFY(std::memcmp(
+                        restored.What.data(), layer.What.data(), static_cast<std::size_t>(layer.What.size()) * sizeof(float))
+                == 0);
         }
     }
 
-    /// More bits, less error; and what a method adds to plain rounding helps on the statistics that it saw (median over layers).
+    /// More bits, less error; and what a method adds to plain rounding helps on the statistics that it saw (median over
+    /// layers).
     void ordersAreSane()
     {
         const Runner runner(m_model, {m_dump}, m_registry, cpuBackend());

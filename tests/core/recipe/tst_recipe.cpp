@@ -25,12 +25,14 @@ private Q_SLOTS:
         recipe.name = "mixed \"bits\"";
         recipe.target = "llama.cpp";
         recipe.calibration = {{"dump", "abc"}, {"tokens", "4096"}};
-        recipe.rules = {{std::string(kBlockLayers), pipeline("solver(bits=3)")}, {"down_proj$", pipeline("smooth(a_bits=6)")}, {"o_proj", {}}};
+        recipe.rules = {{std::string(kBlockLayers), pipeline("solver(bits=3)")}, {"down_proj$", pipeline("smooth(a_bits=6)")},
+            {"o_proj", {}}};
         const nlohmann::json json = nlohmann::json::parse(recipeToJson(recipe).dump());
         QS_REQUIRE(back, recipeFromJson(json, m_registry, "file"));
         QVERIFY(back == recipe);
         const std::string text = json.dump();
-        QVERIFY(text.find("\"calibration\"") < text.find("\"kind\"") && text.find("\"kind\"") < text.find("\"rules\"")); // sorted keys
+        QVERIFY(text.find("\"calibration\"") < text.find("\"kind\"")
+            && text.find("\"kind\"") < text.find("\"rules\"")); // sorted keys
     }
 
     void loads()
@@ -46,7 +48,8 @@ private Q_SLOTS:
         QVERIFY(fromRecipe == fromText);
         // Methods' names and pipeline documents are read as well.
         nlohmann::json json = recipeToJson(fromText);
-        json["rules"] = {{{"pattern", "*"}, {"pipeline", "solver(bits=3)"}}, {{"pattern", "q_proj"}, {"pipeline", pipelineToJson(pipeline("plain"))}}};
+        json["rules"] = {{{"pattern", "*"}, {"pipeline", "solver(bits=3)"}},
+            {{"pattern", "q_proj"}, {"pipeline", pipelineToJson(pipeline("plain"))}}};
         std::ofstream(path) << json.dump();
         QS_REQUIRE(mixed, loadRecipe(path, m_registry));
         QVERIFY(mixed.rules[0] == fromText.rules[0]);
@@ -61,23 +64,34 @@ private Q_SLOTS:
     {
         QTest::addColumn<QString>("patch");
         QTest::addColumn<QString>("message");
-        QTest::newRow("key") << "{'rule': []}" << "unknown key 'rule'";
-        QTest::newRow("kind") << "{'kind': 'recipe'}" << "field kind: is 'recipe'";
-        QTest::newRow("schema") << "{'schema': 2}" << "schema 2 is not known here";
-        QTest::newRow("policy") << "{'policy': 'compressed'}" << "only float is";
-        QTest::newRow("rules") << "{'rules': {}}" << "field rules: must be a list";
-        QTest::newRow("rule key") << "{'rules': [{'pattern': 'a', 'pipeline': 'plain', 'x': 1}]}" << "rules[0]: unknown key 'x'";
-        QTest::newRow("pattern") << "{'rules': [{'pattern': '(', 'pipeline': 'plain'}]}" << "rules[0], field pattern";
-        QTest::newRow("pipeline") << "{'rules': [{'pattern': 'a', 'pipeline': '- | - | gird'}]}" << "field pipeline, column 9: there is no stage";
-        QTest::newRow("pipeline type") << "{'rules': [{'pattern': 'a', 'pipeline': 3}]}" << "must be a text or an object";
-        QTest::newRow("calibration") << "{'calibration': {'tokens': 3}}" << "calibration.tokens: must be a text";
+        QTest::newRow("key") << "{'rule': []}"
+                             << "unknown key 'rule'";
+        QTest::newRow("kind") << "{'kind': 'recipe'}"
+                              << "field kind: is 'recipe'";
+        QTest::newRow("schema") << "{'schema': 2}"
+                                << "schema 2 is not known here";
+        QTest::newRow("policy") << "{'policy': 'compressed'}"
+                                << "only float is";
+        QTest::newRow("rules") << "{'rules': {}}"
+                               << "field rules: must be a list";
+        QTest::newRow("rule key") << "{'rules': [{'pattern': 'a', 'pipeline': 'plain', 'x': 1}]}"
+                                  << "rules[0]: unknown key 'x'";
+        QTest::newRow("pattern") << "{'rules': [{'pattern': '(', 'pipeline': 'plain'}]}"
+                                 << "rules[0], field pattern";
+        QTest::newRow("pipeline") << "{'rules': [{'pattern': 'a', 'pipeline': '- | - | gird'}]}"
+                                  << "field pipeline, column 9: there is no stage";
+        QTest::newRow("pipeline type") << "{'rules': [{'pattern': 'a', 'pipeline': 3}]}"
+                                       << "must be a text or an object";
+        QTest::newRow("calibration") << "{'calibration': {'tokens': 3}}"
+                                     << "calibration.tokens: must be a text";
     }
     void refusesBadDocuments()
     {
         QFETCH(QString, patch);
         QFETCH(QString, message);
         nlohmann::json json = recipeToJson(uniformRecipe(pipeline("plain")));
-        json.merge_patch(nlohmann::json::parse(patch.replace(QLatin1Char('\''), QLatin1Char('"')).toStdString())); // moc stumbles over raw strings
+        json.merge_patch(nlohmann::json::parse(
+            patch.replace(QLatin1Char('\''), QLatin1Char('"')).toStdString())); // moc stumbles over raw strings
         const auto result = recipeFromJson(json, m_registry, "file");
         QVERIFY(!result);
         QVERIFY2(result.error().line().find(message.toStdString()) != std::string::npos, result.error().line().c_str());
@@ -91,7 +105,8 @@ private Q_SLOTS:
         QS_REQUIRE(assignment, assign(recipe, m_model->spec(), m_registry));
         QCOMPARE(assignment.layers.size(), m_model->spec().layers.size());
         QCOMPARE(formatPipeline(*at(assignment, "q_proj")), std::string("- | - | grid(bits=4, group=16) | nearest() | - | -"));
-        QCOMPARE(formatPipeline(*at(assignment, "down_proj")), std::string("- | - | grid(bits=3, group=32) | sweep(actorder=none, damp=0.01) | - | -"));
+        QCOMPARE(formatPipeline(*at(assignment, "down_proj")),
+            std::string("- | - | grid(bits=3, group=32) | sweep(actorder=none, damp=0.01) | - | -"));
         QVERIFY(!at(assignment, "o_proj"));
     }
 
@@ -111,7 +126,8 @@ private Q_SLOTS:
         QVERIFY(!result);
         QVERIFY(result.error().code == Errc::Mismatch);
         const std::string line = result.error().line();
-        for (const char* part : {"fusion group model.layers.0.self_attn.qkv_proj", "q_proj gets 'plain 4 bit g16'", "k_proj gets 'plain 8 bit g16'"})
+        for (const char* part : {"fusion group model.layers.0.self_attn.qkv_proj", "q_proj gets 'plain 4 bit g16'",
+                 "k_proj gets 'plain 8 bit g16'"})
             QVERIFY2(line.find(part) != std::string::npos, line.c_str());
         recipe.rules.back() = {"k_proj", {}};
         QS_FAILS(Mismatch, "k_proj gets nothing", assign(recipe, m_model->spec(), m_registry));
@@ -123,7 +139,8 @@ private Q_SLOTS:
         spec.fusionGroups.clear(); // a runtime that fuses nothing still shares the input
         Recipe recipe = uniformRecipe(pipeline("smooth"));
         recipe.rules.push_back({"up_proj", pipeline("plain")});
-        QS_FAILS(Mismatch, "the common input of model.layers.0.mlp.gate_proj, model.layers.0.mlp.up_proj", assign(recipe, spec, m_registry));
+        QS_FAILS(Mismatch, "the common input of model.layers.0.mlp.gate_proj, model.layers.0.mlp.up_proj",
+            assign(recipe, spec, m_registry));
         Recipe plain = uniformRecipe(pipeline("plain"));
         plain.rules.push_back({"up_proj", pipeline("plain(bits=3)")});
         QVERIFY(assign(plain, spec, m_registry)); // without a transform nothing is shared
@@ -135,7 +152,8 @@ private Q_SLOTS:
         QVERIFY(!result);
         QVERIFY(result.error().code == Errc::InvalidArgument);
         QVERIFY2(result.error().line().find("model.layers.0.self_attn.q_proj") == 0, result.error().line().c_str());
-        QVERIFY2(result.error().line().find("24") != std::string::npos && result.error().line().find("16 columns") != std::string::npos,
+        QVERIFY2(result.error().line().find("24") != std::string::npos
+                && result.error().line().find("16 columns") != std::string::npos,
             result.error().line().c_str());
     }
 

@@ -44,7 +44,8 @@ private Q_SLOTS:
         QCOMPARE(method->fidelityNote, std::string("Not quite."));
         QCOMPARE(method->equations, std::string("(1)"));
         QVERIFY(method->needs.empty());
-        QVERIFY(std::is_sorted(registry.methods().begin(), registry.methods().end(), [](const auto& a, const auto& b) { return a.id < b.id; }));
+        QVERIFY(std::is_sorted(
+            registry.methods().begin(), registry.methods().end(), [](const auto& a, const auto& b) { return a.id < b.id; }));
     }
 
     void needsAreCompleted()
@@ -60,15 +61,33 @@ private Q_SLOTS:
         QTest::addColumn<QString>("key");
         QTest::addColumn<QString>("value");
         QTest::addColumn<QString>("message");
-        QTest::newRow("unknown key") << "fidelty" << "\"x\"" << "unknown key 'fidelty'";
-        QTest::newRow("fidelity") << "fidelity" << "\"perfect\"" << "field fidelity: is 'perfect', must be reproduces or approximates";
-        QTest::newRow("schema") << "schema" << "9" << "field schema: schema 9";
-        QTest::newRow("type") << "name" << "3" << "field name: must be a text";
-        QTest::newRow("empty") << "citation" << "\"\"" << "field citation: must not be empty";
-        QTest::newRow("id") << "id" << "\"My Method\"" << "is not a lower-case word";
-        QTest::newRow("taken") << "id" << "\"plain\"" << "there is already a method 'plain'";
-        QTest::newRow("pipeline") << "pipeline" << "\"- | - | gird\"" << "field pipeline, column 9: there is no stage 'gird'";
-        QTest::newRow("needs") << "needs" << "\"gram\"" << "field needs: must be a list of texts";
+        QTest::newRow("unknown key") << "fidelty"
+                                     << "\"x\""
+                                     << "unknown key 'fidelty'";
+        QTest::newRow("fidelity") << "fidelity"
+                                  << "\"perfect\""
+                                  << "field fidelity: is 'perfect', must be reproduces or approximates";
+        QTest::newRow("schema") << "schema"
+                                << "9"
+                                << "field schema: schema 9";
+        QTest::newRow("type") << "name"
+                              << "3"
+                              << "field name: must be a text";
+        QTest::newRow("empty") << "citation"
+                               << "\"\""
+                               << "field citation: must not be empty";
+        QTest::newRow("id") << "id"
+                            << "\"My Method\""
+                            << "is not a lower-case word";
+        QTest::newRow("taken") << "id"
+                               << "\"plain\""
+                               << "there is already a method 'plain'";
+        QTest::newRow("pipeline") << "pipeline"
+                                  << "\"- | - | gird\""
+                                  << "field pipeline, column 9: there is no stage 'gird'";
+        QTest::newRow("needs") << "needs"
+                               << "\"gram\""
+                               << "field needs: must be a list of texts";
     }
     void refusesBadFiles()
     {
@@ -112,7 +131,8 @@ private Q_SLOTS:
         QS_FAILS(InvalidArgument, "is not a lower-case word", registry.add(makeFactory(info, create)));
         info.id = "other";
         info.parameters = {{.name = "bits", .type = ParameterType::Int, .defaultValue = std::int64_t{1}, .min = 2, .max = 8}};
-        QS_FAILS(InvalidArgument, "bits=1 is not allowed", registry.add(makeFactory(info, create))); // a default outside its own range
+        QS_FAILS(InvalidArgument, "bits=1 is not allowed",
+            registry.add(makeFactory(info, create))); // a default outside its own range
         QVERIFY(!registry.stage("other"));
     }
 

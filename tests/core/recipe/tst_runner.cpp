@@ -16,7 +16,8 @@ namespace {
 
 bool sameBits(const RowMatrix& a, const RowMatrix& b)
 {
-    return a.rows() == b.rows() && a.cols() == b.cols() && std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
+    return a.rows() == b.rows() && a.cols() == b.cols()
+        && std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
 }
 
 /// sum over tokens of |(W - What) x|^2, the plain definition.
@@ -117,7 +118,8 @@ private Q_SLOTS:
         QVERIFY(metrics.outputErrorFit != metrics.outputError);
         QCOMPARE(metrics.outputSqnrDb, -10.0 * std::log10(metrics.outputError));
         const double all = relativeLoss(m_W, layer.What, tokens);
-        QVERIFY(metrics.outputErrorWA && std::abs(*metrics.outputErrorWA - all) <= 1e-5 * all); // no activation grid: Q is the identity
+        QVERIFY(metrics.outputErrorWA
+            && std::abs(*metrics.outputErrorWA - all) <= 1e-5 * all); // no activation grid: Q is the identity
         double signal = 0;
         double noise = 0;
         for (std::size_t i = 0; i < m_W.values().size(); ++i) {
@@ -197,15 +199,18 @@ private Q_SLOTS:
         QS_REQUIRE(expected, obsSweep({"layer", W, input, FitContext{cpuBackend(), job}}, &session, nullptr, {}));
         for (Index r = 0; r < W.rows(); ++r)
             for (Index j = 0; j < 64; ++j)
-                QCOMPARE(layer.What(r, j), static_cast<float>(static_cast<double>(expected.What(r, j)) * d[static_cast<std::size_t>(j)]));
-        QVERIFY(std::equal(layer.quantized.codes.values().begin(), layer.quantized.codes.values().end(), expected.quantized.codes.values().begin()));
+                QCOMPARE(layer.What(r, j),
+                    static_cast<float>(static_cast<double>(expected.What(r, j)) * d[static_cast<std::size_t>(j)]));
+        QVERIFY(std::equal(layer.quantized.codes.values().begin(), layer.quantized.codes.values().end(),
+            expected.quantized.codes.values().begin()));
     }
 
     /// v's rows take o's transform, up's rows take down's.
     void transformsBehindAreFoldedIntoRows()
     {
         const Runner runner = llamaRunner();
-        QS_REQUIRE(assignment, assign(uniformRecipe(pipeline("scale | - | grid(bits=4, group=16) | sweep")), m_llama->spec(), m_registry));
+        QS_REQUIRE(assignment,
+            assign(uniformRecipe(pipeline("scale | - | grid(bits=4, group=16) | sweep")), m_llama->spec(), m_registry));
         for (const auto& [producer, consumer] : {std::pair{"v_proj", "o_proj"}, std::pair{"up_proj", "down_proj"}}) {
             QS_REQUIRE(front, runner.compress(index(producer), assignment, {}));
             QS_REQUIRE(back, runner.compress(index(consumer), assignment, {}));
@@ -216,9 +221,11 @@ private Q_SLOTS:
             for (Index r = 0; r < stored.rows(); ++r)
                 for (Index c = 0; c < stored.cols(); ++c)
                     QCOMPARE(front.What(r, c),
-                        static_cast<float>(static_cast<double>(stored(r, c)) * d[static_cast<std::size_t>(c)] / front.outputScale[static_cast<std::size_t>(r)]));
+                        static_cast<float>(static_cast<double>(stored(r, c)) * d[static_cast<std::size_t>(c)]
+                            / front.outputScale[static_cast<std::size_t>(r)]));
             // Factors that are powers of two do not change what a scale-free grid does to a row.
-            QS_REQUIRE(alone, runner.compress(index(producer), *assignment.layers[static_cast<std::size_t>(index(producer))], {}));
+            QS_REQUIRE(
+                alone, runner.compress(index(producer), *assignment.layers[static_cast<std::size_t>(index(producer))], {}));
             QVERIFY(sameBits(alone.What, front.What));
         }
         QS_REQUIRE(q, runner.compress(index("q_proj"), assignment, {}));
@@ -242,7 +249,8 @@ private Q_SLOTS:
         const Runner runner = llamaRunner();
         Assignment assignment;
         assignment.layers.resize(m_llama->spec().layers.size());
-        assignment.layers[static_cast<std::size_t>(index("up_proj"))] = std::make_shared<Pipeline>(pipeline("scale | - | grid"));
+        assignment.layers[static_cast<std::size_t>(index("up_proj"))]
+            = std::make_shared<Pipeline>(pipeline("scale | - | grid"));
         QS_FAILS(Mismatch, "read the same input", runner.compress(index("up_proj"), assignment, {}));
         QS_FAILS(Mismatch, "read the same input", runner.compress(index("gate_proj"), assignment, {}));
         assignment.layers.pop_back();
@@ -267,7 +275,8 @@ private Q_SLOTS:
         QCOMPARE(joint.bits.perWeight(), 4.0 + 2.0);
         QVERIFY(sameBits(joint.What, joint.quantized.dequantize()));
         QVERIFY(joint.sparsity >= 0.5);
-        QS_FAILS(Unsupported, "leaves the choice to a rounding stage", runner.compress(0, pipeline("- | mask(adaptive=true)"), {}));
+        QS_FAILS(
+            Unsupported, "leaves the choice to a rounding stage", runner.compress(0, pipeline("- | mask(adaptive=true)"), {}));
     }
 
     void storedTypeIsWhatCounts()
@@ -313,14 +322,16 @@ private Q_SLOTS:
                 double approximate = 0;
                 for (Index c = 0; c < x.cols(); ++c) {
                     y += static_cast<double>(m_W(r, c)) * static_cast<double>(tokens(t, c));
-                    approximate += static_cast<double>(layer.What(r, c)) * static_cast<double>(x(t, c)) / d[static_cast<std::size_t>(c)];
+                    approximate += static_cast<double>(layer.What(r, c)) * static_cast<double>(x(t, c))
+                        / d[static_cast<std::size_t>(c)];
                 }
                 error += (y - approximate) * (y - approximate);
                 power += y * y;
             }
         QS_REQUIRE(metrics, runner.measure(0, layer, {}));
         QVERIFY(metrics.outputErrorWA);
-        QVERIFY2(std::abs(*metrics.outputErrorWA - error / power) <= 1e-4 * error / power, qPrintable(QString::number(*metrics.outputErrorWA * power / error)));
+        QVERIFY2(std::abs(*metrics.outputErrorWA - error / power) <= 1e-4 * error / power,
+            qPrintable(QString::number(*metrics.outputErrorWA * power / error)));
         QVERIFY(*metrics.outputErrorWA > metrics.outputErrorFit);
 
         RowMatrix simulated = tokens;
@@ -377,7 +388,9 @@ private Q_SLOTS:
             std::vector<std::jthread> threads;
             int i = 0;
             for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
-                threads.emplace_back([&, name, i] { results[static_cast<std::size_t>(i)] = runner.compress(index(name), pipeline("smooth"), {}); });
+                threads.emplace_back([&, name, i] {
+                    results[static_cast<std::size_t>(i)] = runner.compress(index(name), pipeline("smooth"), {});
+                });
                 ++i;
             }
         }

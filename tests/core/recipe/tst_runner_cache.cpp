@@ -14,8 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-template <class T>
-bool sameValues(const BasicMatrix<T>& a, const BasicMatrix<T>& b)
+template <class T> bool sameValues(const BasicMatrix<T>& a, const BasicMatrix<T>& b)
 {
     return a.rows() == b.rows() && a.cols() == b.cols()
         && (a.empty() || std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0);
@@ -86,7 +85,8 @@ private Q_SLOTS:
             QVERIFY(sameValues(restored.quantized.zero, computed.quantized.zero));
             QVERIFY(restored.quantized.groupOf == computed.quantized.groupOf);
             QCOMPARE(restored.quantized.group, computed.quantized.group);
-            QVERIFY(restored.quantized.grid.grid == computed.quantized.grid.grid && restored.quantized.grid.bits == computed.quantized.grid.bits);
+            QVERIFY(restored.quantized.grid.grid == computed.quantized.grid.grid
+                && restored.quantized.grid.bits == computed.quantized.grid.bits);
             QVERIFY(sameValues(restored.keep, computed.keep));
             QVERIFY(restored.outputScale == computed.outputScale);
             QCOMPARE(restored.inputTransform != nullptr, computed.inputTransform != nullptr);
@@ -139,7 +139,8 @@ private Q_SLOTS:
         bare.setCache(runner.cache());
         keys.insert(key(bare, "plain", 0, "up_proj"));
         // The same pipeline, but with a transform folded in from behind.
-        QS_REQUIRE(assignment, assign(uniformRecipe(parsePipeline("scale | - | grid", m_registry).value()), m_model->spec(), m_registry));
+        QS_REQUIRE(assignment,
+            assign(uniformRecipe(parsePipeline("scale | - | grid", m_registry).value()), m_model->spec(), m_registry));
         keys.insert(key(runner, "scale | - | grid", 0, "up_proj"));
         keys.insert(runner.compress(index("up_proj"), assignment, {}).value().cacheKey);
         QCOMPARE(keys.size(), std::size_t{9});
@@ -172,15 +173,24 @@ private Q_SLOTS:
     {
         QTest::addColumn<QString>("patch");
         QTest::addColumn<QString>("section");
-        QTest::newRow("not JSON") << "" << "";
-        QTest::newRow("rows") << R"({"rows": 3})" << "";
-        QTest::newRow("missing") << R"({"bits": null})" << "";
-        QTest::newRow("groups") << R"({"quantized": {"groups": 5}})" << "";
-        QTest::newRow("grid") << R"({"quantized": {"grid": "round"}})" << "";
-        QTest::newRow("number") << R"({"sparsity": "1.0x"})" << "";
-        QTest::newRow("stage") << R"({"pipeline": {"pipeline": {"grid": [{"stage": "nope"}]}}})" << "";
-        QTest::newRow("codes") << "{}" << "codes";
-        QTest::newRow("scale") << "{}" << "scale";
+        QTest::newRow("not JSON") << ""
+                                  << "";
+        QTest::newRow("rows") << R"({"rows": 3})"
+                              << "";
+        QTest::newRow("missing") << R"({"bits": null})"
+                                 << "";
+        QTest::newRow("groups") << R"({"quantized": {"groups": 5}})"
+                                << "";
+        QTest::newRow("grid") << R"({"quantized": {"grid": "round"}})"
+                              << "";
+        QTest::newRow("number") << R"({"sparsity": "1.0x"})"
+                                << "";
+        QTest::newRow("stage") << R"({"pipeline": {"pipeline": {"grid": [{"stage": "nope"}]}}})"
+                               << "";
+        QTest::newRow("codes") << "{}"
+                               << "codes";
+        QTest::newRow("scale") << "{}"
+                               << "scale";
     }
     void strangeEntriesAreRefused()
     {
@@ -210,7 +220,10 @@ private Q_SLOTS:
         layer.layer = "x";
         layer.What = RowMatrix(2, 2);
         layer.pipeline = parsePipeline("- | mask", m_registry).value();
-        layer.reports = {{"mask", 0.25, {{"inf", std::numeric_limits<double>::infinity()}, {"text", std::string("a")}, {"n", std::int64_t{-3}}, {"b", true}}, {"note"}}};
+        layer.reports = {{"mask", 0.25,
+            {{"inf", std::numeric_limits<double>::infinity()}, {"text", std::string("a")}, {"n", std::int64_t{-3}},
+                {"b", true}},
+            {"note"}}};
         const auto entry = encodeResult(layer);
         QVERIFY(entry);
         QS_REQUIRE(back, decodeResult(*entry, m_registry, 2, 2));

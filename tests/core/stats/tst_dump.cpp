@@ -24,7 +24,12 @@ bool equal(const InputPart& a, const InputPart& b)
 
 DumpInfo infoOf(const std::string& model)
 {
-    return {.modelId = model, .tokenizerId = "tok", .datasetId = "text", .seqLen = 10, .tokens = 60, .seed = 18446744073709551610ULL};
+    return {.modelId = model,
+        .tokenizerId = "tok",
+        .datasetId = "text",
+        .seqLen = 10,
+        .tokens = 60,
+        .seed = 18446744073709551610ULL};
 }
 
 } // namespace
@@ -72,7 +77,8 @@ private Q_SLOTS:
         QVERIFY2(read, read ? "" : read.error().line().c_str());
         QVERIFY(equal((*read)->fit, stats.fit) && equal((*read)->holdout, stats.holdout));
         QCOMPARE((*read)->sink.count, stats.sink.count);
-        QVERIFY((*read)->sink.min == stats.sink.min && (*read)->sink.max == stats.sink.max && (*read)->sink.sumsq == stats.sink.sumsq);
+        QVERIFY((*read)->sink.min == stats.sink.min && (*read)->sink.max == stats.sink.max
+            && (*read)->sink.sumsq == stats.sink.sumsq);
         QCOMPARE((*dump)->stats("block.q")->get(), read->get()); // kept while held
         QVERIFY(equal((*(*dump)->stats("odd/na%me."))->fit, second.fit));
         QVERIFY((*dump)->hasRawTokens("block.k") && !(*dump)->hasRawTokens("odd/na%me."));
@@ -180,12 +186,14 @@ private Q_SLOTS:
                 qFatal("cannot write");
             return *openDump(path);
         };
-        const auto a = make("a.h5", "one", 8), other = make("b.h5", "two", 8), wide = make("c.h5", "one", 9), nameless = make("d.h5", "", 8);
+        const auto a = make("a.h5", "one", 8), other = make("b.h5", "two", 8), wide = make("c.h5", "one", 9),
+                   nameless = make("d.h5", "", 8);
         QVERIFY(checkDumpFits(*a, "one", {{"q", 8}, {"not covered", 100}}));
         QVERIFY(checkDumpFits(*a, "", {{"q", 8}}));
         QVERIFY(checkDumpFits(*nameless, "one", {{"q", 8}}));
-        for (const auto& result : {checkDumpFits(*a, "two", {{"q", 8}}), checkDumpFits(*a, "one", {{"q", 16}}), checkDumpFits(*a, "one", {{"z", 8}}),
-                 mergeDumps(*a, *other, dir.filePath("x.h5").toStdString(), {}), mergeDumps(*a, *wide, dir.filePath("x.h5").toStdString(), {})}) {
+        for (const auto& result : {checkDumpFits(*a, "two", {{"q", 8}}), checkDumpFits(*a, "one", {{"q", 16}}),
+                 checkDumpFits(*a, "one", {{"z", 8}}), mergeDumps(*a, *other, dir.filePath("x.h5").toStdString(), {}),
+                 mergeDumps(*a, *wide, dir.filePath("x.h5").toStdString(), {})}) {
             QVERIFY(!result);
             QCOMPARE(result.error().code, Errc::Mismatch);
         }

@@ -66,7 +66,9 @@ private Q_SLOTS:
             QCOMPARE((*dump)->widthOf(layer), sums.channels());
             const auto near = [&](const std::vector<double>& values, const char* name) {
                 for (std::size_t c = 0; c < values.size(); ++c)
-                    QVERIFY2(std::abs(values[c] - expected.at(name)[c].get<double>()) <= 1e-12 * expected.at("m4")[c].get<double>(), name);
+                    QVERIFY2(
+                        std::abs(values[c] - expected.at(name)[c].get<double>()) <= 1e-12 * expected.at("m4")[c].get<double>(),
+                        name);
             };
             near(sums.sum, "sum");
             near(sums.sumsq, "sumsq");
@@ -75,7 +77,8 @@ private Q_SLOTS:
             near(sums.m4, "m4");
             const auto d = static_cast<std::size_t>(sums.channels());
             for (std::size_t i = 0; i < d * d; ++i)
-                QVERIFY(std::abs((*stats)->fit.gram.data()[i] - expected.at("gram")[i].get<double>()) <= 1e-4); // float32 products
+                QVERIFY(
+                    std::abs((*stats)->fit.gram.data()[i] - expected.at("gram")[i].get<double>()) <= 1e-4); // float32 products
             if (layer != "samples") { // there, positions are known and the first ones are kept apart
                 QCOMPARE(sums.min, expected.at("min").get<std::vector<double>>());
                 QCOMPARE(sums.max, expected.at("max").get<std::vector<double>>());
@@ -83,7 +86,8 @@ private Q_SLOTS:
                 QCOMPARE((*stats)->sink.count, Index{3 * 4});
                 const std::vector<double> widest = (*stats)->absMax();
                 for (std::size_t c = 0; c < d; ++c)
-                    QCOMPARE(widest[c], std::max(std::abs(expected.at("min")[c].get<double>()), std::abs(expected.at("max")[c].get<double>())));
+                    QCOMPARE(widest[c],
+                        std::max(std::abs(expected.at("min")[c].get<double>()), std::abs(expected.at("max")[c].get<double>())));
             }
         }
         QCOMPARE((*dump)->rawTokens("samples", 15)->rows(), Index{15}); // across samples
@@ -117,17 +121,28 @@ private Q_SLOTS:
     {
         QTest::addColumn<QString>("kind");
         QTest::addColumn<QString>("message");
-        QTest::newRow("external link") << "link" << "away: is a link into another file";
-        QTest::newRow("external storage") << "storage" << "data:input: keeps its data in another file";
-        QTest::newRow("virtual dataset") << "virtual" << "data:input: is a virtual dataset";
-        QTest::newRow("filter") << "filter" << "data:input: uses filter 6";
-        QTest::newRow("far too large") << "sparse" << "claims";
-        QTest::newRow("nothing to read") << "empty" << "holds neither statistics nor";
-        QTest::newRow("later schema") << "schema" << "act-dump/9";
-        QTest::newRow("not HDF5") << "text" << "is not a readable HDF5 file";
-        QTest::newRow("gram of another width") << "gram" << "stats/a/fit/gram: must be 3 x 3 floats, is 2 x 2";
-        QTest::newRow("vector of another width") << "vector" << "stats/a/fit/m4: must be a float vector of 3 channels, is 4";
-        QTest::newRow("part missing") << "missing" << "stats/a/fit/max: is missing";
+        QTest::newRow("external link") << "link"
+                                       << "away: is a link into another file";
+        QTest::newRow("external storage") << "storage"
+                                          << "data:input: keeps its data in another file";
+        QTest::newRow("virtual dataset") << "virtual"
+                                         << "data:input: is a virtual dataset";
+        QTest::newRow("filter") << "filter"
+                                << "data:input: uses filter 6";
+        QTest::newRow("far too large") << "sparse"
+                                       << "claims";
+        QTest::newRow("nothing to read") << "empty"
+                                         << "holds neither statistics nor";
+        QTest::newRow("later schema") << "schema"
+                                      << "act-dump/9";
+        QTest::newRow("not HDF5") << "text"
+                                  << "is not a readable HDF5 file";
+        QTest::newRow("gram of another width") << "gram"
+                                               << "stats/a/fit/gram: must be 3 x 3 floats, is 2 x 2";
+        QTest::newRow("vector of another width") << "vector"
+                                                 << "stats/a/fit/m4: must be a float vector of 3 channels, is 4";
+        QTest::newRow("part missing") << "missing"
+                                      << "stats/a/fit/max: is missing";
     }
     void hostileFiles()
     {
@@ -163,7 +178,8 @@ private Q_SLOTS:
             if (kind == "schema") {
                 const hid_t type = H5Tcopy(H5T_C_S1);
                 H5Tset_size(type, H5T_VARIABLE);
-                const hid_t space = H5Screate(H5S_SCALAR), attr = H5Acreate2(file, "schema", type, space, H5P_DEFAULT, H5P_DEFAULT);
+                const hid_t space = H5Screate(H5S_SCALAR),
+                            attr = H5Acreate2(file, "schema", type, space, H5P_DEFAULT, H5P_DEFAULT);
                 const char* text = "act-dump/9";
                 H5Awrite(attr, type, &text);
                 H5Aclose(attr);
@@ -178,7 +194,8 @@ private Q_SLOTS:
             QVERIFY(writeTextFile(path, "this is no HDF5"));
         const auto dump = openDump(path);
         QVERIFY(!dump);
-        QVERIFY2(dump.error().code == Errc::Format || (kind == "schema" && dump.error().code == Errc::Unsupported), errcName(dump.error().code));
+        QVERIFY2(dump.error().code == Errc::Format || (kind == "schema" && dump.error().code == Errc::Unsupported),
+            errcName(dump.error().code));
         QVERIFY2(dump.error().line().find(message.toStdString()) != std::string::npos, dump.error().line().c_str());
         QVERIFY(dump.error().line().find("x.h5") != std::string::npos);
     }

@@ -15,8 +15,8 @@ namespace {
 
 bool equal(const ChannelSums& a, const ChannelSums& b)
 {
-    return a.count == b.count && a.nonFinite == b.nonFinite && a.sum == b.sum && a.sumsq == b.sumsq && a.sumabs == b.sumabs && a.m3 == b.m3
-        && a.m4 == b.m4 && a.min == b.min && a.max == b.max;
+    return a.count == b.count && a.nonFinite == b.nonFinite && a.sum == b.sum && a.sumsq == b.sumsq && a.sumabs == b.sumabs
+        && a.m3 == b.m3 && a.m4 == b.m4 && a.min == b.min && a.max == b.max;
 }
 
 } // namespace
@@ -130,7 +130,8 @@ private Q_SLOTS:
         QCOMPARE(merged.fit.channels.min, all.fit.channels.min);
         QCOMPARE(merged.sink.max, all.sink.max);
         for (Index i = 0; i < all.fit.gram.size(); ++i)
-            QVERIFY(std::abs(merged.fit.gram.data()[i] - all.fit.gram.data()[i]) <= 1e-10 * std::abs(all.fit.gram.data()[i]) + 1e-10);
+            QVERIFY(std::abs(merged.fit.gram.data()[i] - all.fit.gram.data()[i])
+                <= 1e-10 * std::abs(all.fit.gram.data()[i]) + 1e-10);
         for (std::size_t c = 0; c < all.fit.channels.m3.size(); ++c)
             QVERIFY(std::abs(merged.fit.channels.m3[c] - all.fit.channels.m3[c]) <= 1e-10 * all.fit.channels.m4[c]);
     }
