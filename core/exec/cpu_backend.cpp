@@ -49,6 +49,12 @@ public:
         if ((transA ? A.cols() : A.rows()) != C.rows() || (transB ? B.rows() : B.cols()) != C.cols()
             || (transB ? B.cols() : B.rows()) != k)
             throw std::invalid_argument("gemm: shapes do not agree");
+        if (k == 0) { // an empty sum; oneDNN leaves C as it is
+            for (Index r = 0; r < C.rows(); ++r)
+                for (float& value : C.row(r))
+                    value = beta == 0.0F ? 0.0F : beta * value;
+            return;
+        }
         const std::lock_guard lock(m_dnnl);
         const dnnl_status_t status = dnnl_sgemm(transA ? 'T' : 'N', transB ? 'T' : 'N', C.rows(), C.cols(), k, alpha, A.data(),
             std::max<Index>(1, A.stride()), B.data(), std::max<Index>(1, B.stride()), beta, C.data(), C.stride());
