@@ -73,6 +73,13 @@ function(qs_add_test name)
     if(NOT ARG_TIMEOUT)
         set(ARG_TIMEOUT 300)
     endif()
+    # tests-<label> builds what `ctest -L <label>` runs.
+    foreach(label IN LISTS labels)
+        if(NOT TARGET tests-${label})
+            add_custom_target(tests-${label})
+        endif()
+        add_dependencies(tests-${label} ${name})
+    endforeach()
     set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT}
         ENVIRONMENT "QT_QPA_PLATFORM=offscreen;OMP_WAIT_POLICY=passive;TSAN_OPTIONS=ignore_noninstrumented_modules=1 halt_on_error=1;QS_PLUGIN_PATH=${PROJECT_BINARY_DIR}/plugins")
 endfunction()

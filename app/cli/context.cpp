@@ -25,6 +25,15 @@ extern "C" void onInterrupt(int)
     std::signal(SIGINT, SIG_DFL);
 }
 
+void maskInterrupts(int how)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    pthread_sigmask(how, &set, nullptr);
+}
+
 std::int64_t milliseconds()
 {
     return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -32,9 +41,13 @@ std::int64_t milliseconds()
 
 } // namespace
 
+/// Takes SIGINT and SIGTERM on a thread of its own; every other thread keeps them blocked. oneDNN's float32 kernels use the
+/// stack pointer as a general register that points into the heap, so a handler that ran on one of its threads would write over
+/// the heap (oneDNN issue 4845, mended in 3.11.2).
 struct InterruptWatcher {
     explicit InterruptWatcher(std::stop_source stop)
         : thread([stop](const std::stop_token& end) mutable {
+            maskInterrupts(SIG_UNBLOCK);
             while (!end.stop_requested()) {
                 if (interrupted)
                     stop.request_stop();
@@ -53,6 +66,7 @@ Context::Context(bool json, std::uint64_t seed)
 {
     std::signal(SIGINT, onInterrupt);
     std::signal(SIGTERM, onInterrupt);
+    maskInterrupts(SIG_BLOCK); // before the first product starts threads, which inherit the mask
     m_watcher = std::make_unique<InterruptWatcher>(m_stop);
     m_job.stop = m_stop.get_token();
     m_job.seed = seed;
