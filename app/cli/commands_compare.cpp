@@ -24,8 +24,18 @@ io::TensorToWrite tensorOf(std::string name, std::shared_ptr<const RowMatrix> ma
 
 struct Total {
     double errorSum = 0, bits = 0, weights = 0, seconds = 0;
-    Index layers = 0;
+    Index layers = 0, measured = 0; // measured: those whose input has a Gram matrix
 };
+
+std::string meanError(const Total& total)
+{
+    if (total.measured == 0)
+        return "-";
+    std::string text = percent(total.errorSum / static_cast<double>(total.measured));
+    if (total.measured < total.layers)
+        text += " (" + std::to_string(total.measured) + " layers)";
+    return text;
+}
 
 } // namespace
 
@@ -50,8 +60,14 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
     outcome.json["results"] = nlohmann::json::array();
     outcome.json["policy"] = "float";
     outcome.json["dump"] = options.dump.empty() ? nlohmann::json(nullptr) : nlohmann::json(options.dump);
-    TextTable table(
-        {"layer", "pipeline", "bits", "output error", "fit", "W+A", "weight SQNR", "output SQNR", "sparsity", "seconds"});
+    const bool activations = std::any_of(pipelines.begin(), pipelines.end(),
+        [](const recipe::Pipeline& pipeline) { return !pipeline[recipe::Slot::ActivationGrid].empty(); });
+    std::vector<std::string> head = {"layer", "pipeline", "bits", "output error", "fit"};
+    if (activations)
+        head.emplace_back("W+A");
+    for (const char* name : {"weight SQNR", "output SQNR", "sparsity", "seconds"})
+        head.emplace_back(name);
+    TextTable table(head);
     std::vector<Total> totals(pipelines.size());
     std::vector<io::TensorToWrite> saved;
     const double units = static_cast<double>(layers.size() * pipelines.size());
@@ -94,14 +110,21 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                 && std::abs(error / metrics.outputErrorFit - 1.0) > 0.2)
                 entry["warning"] = "holdout and fit error differ by more than 20 %";
             outcome.json["results"].push_back(std::move(entry));
-            table.add({layer.name, recipe::pipelineLabel(pipelines[p], *registry), significant(compressed.bits.perWeight(), 4),
-                metrics.hasOutput ? percent(error) : "-",
-                metrics.hasOutput && metrics.holdout ? percent(metrics.outputErrorFit) : "-",
-                metrics.outputErrorWA ? percent(*metrics.outputErrorWA) : "-", significant(metrics.weightSqnrDb) + " dB",
-                metrics.hasOutput ? significant(metrics.outputSqnrDb) + " dB" : "-", percent(compressed.sparsity),
-                significant(compressed.seconds)});
+            std::vector<std::string> row = {layer.name, recipe::pipelineLabel(pipelines[p], *registry),
+                significant(compressed.bits.perWeight(), 4), metrics.hasOutput ? percent(error) : "-",
+                metrics.hasOutput && metrics.holdout ? percent(metrics.outputErrorFit) : "-"};
+            if (activations)
+                row.push_back(metrics.outputErrorWA ? percent(*metrics.outputErrorWA) : "-");
+            row.push_back(significant(metrics.weightSqnrDb) + " dB");
+            row.push_back(metrics.hasOutput ? significant(metrics.outputSqnrDb) + " dB" : "-");
+            row.push_back(percent(compressed.sparsity));
+            row.push_back(significant(compressed.seconds));
+            table.add(std::move(row));
             Total& total = totals[p];
-            total.errorSum += metrics.hasOutput ? error : 0.0;
+            if (metrics.hasOutput) {
+                total.errorSum += error;
+                ++total.measured;
+            }
             total.bits += compressed.bits.total();
             total.weights += static_cast<double>(compressed.bits.weights);
             total.seconds += compressed.seconds;
@@ -121,8 +144,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
         TextTable summary({"pipeline", "layers", "bits", "mean output error", "seconds"});
         for (std::size_t p = 0; p < pipelines.size(); ++p)
             summary.add({recipe::pipelineLabel(pipelines[p], *registry), std::to_string(totals[p].layers),
-                significant(totals[p].bits / std::max(1.0, totals[p].weights), 4),
-                options.dump.empty() ? "-" : percent(totals[p].errorSum / static_cast<double>(totals[p].layers)),
+                significant(totals[p].bits / std::max(1.0, totals[p].weights), 4), meanError(totals[p]),
                 significant(totals[p].seconds)});
         outcome.text += "\n" + summary.text();
     }

@@ -10,6 +10,15 @@
 namespace qs::analysis {
 namespace {
 
+/// 42, 5900, 1.3e+08: two digits are what a condition number means.
+std::string conditionText(double value)
+{
+    if (!(value < 1e6))
+        return fmt::format("{:.1e}", value);
+    const double unit = std::pow(10.0, std::max(0.0, std::floor(std::log10(std::max(value, 1.0))) - 1.0));
+    return fmt::format("{:.0f}", std::round(value / unit) * unit);
+}
+
 std::string verdictOf(const HessianReport& report)
 {
     std::string text;
@@ -28,17 +37,17 @@ std::string verdictOf(const HessianReport& report)
         add(fmt::format("Only {:.1f} tokens per channel: the small eigenvalues are noise; capture at least {} tokens.",
             report.tokensPerChannel, 4 * report.dims));
     else if (report.condition && *report.condition < 1e4)
-        add(fmt::format(
-            "Well determined: condition {:.2g} with {:.1f} tokens per channel.", *report.condition, report.tokensPerChannel));
+        add(fmt::format("Well determined: condition {} with {:.1f} tokens per channel.", conditionText(*report.condition),
+            report.tokensPerChannel));
     else if (report.condition)
-        add(fmt::format(
-            "Determined but stretched: condition {:.2g}; a few directions carry most of the energy.", *report.condition));
+        add(fmt::format("Determined but stretched: condition {}; a few directions carry most of the energy.",
+            conditionText(*report.condition)));
     else
         add(fmt::format("{:.1f} tokens per channel; the spectrum was not computed.", report.tokensPerChannel));
     const auto usual = std::find_if(
         report.damping.begin(), report.damping.end(), [](const HessianReport::Damping& d) { return d.damp == 0.01; });
     if (usual != report.damping.end() && (!report.condition || *report.condition > 2.0 * usual->condition))
-        add(fmt::format("Damping of 0.01 brings the condition to {:.2g}.", usual->condition));
+        add(fmt::format("Damping of 0.01 brings the condition to {}.", conditionText(usual->condition)));
     if (!report.dead.empty())
         add(fmt::format("{} channel{} never fire{}: their weights may be set to 0.", report.dead.size(),
             report.dead.size() == 1 ? "" : "s", report.dead.size() == 1 ? "s" : ""));

@@ -88,8 +88,8 @@ std::string pipelineLabel(const Pipeline& pipeline, const StageRegistry& registr
         const std::string group = valueText(pipeline, "group");
         if (!bits.empty())
             label += fmt::format(" {} bit", bits);
-        if (!group.empty())
-            label += group == "-1" ? " row" : group == "auto" ? " g auto" : " g" + group;
+        if (!group.empty() && group != "auto") // each layer resolves "auto" for itself
+            label += group == "-1" ? " row" : " g" + group;
     }
     if (!pipeline[Slot::Pruner].empty()) {
         const std::string pattern = valueText(pipeline, "pattern");

@@ -277,7 +277,7 @@ private Q_SLOTS:
         QTest::newRow("method") << "solver(bits=3, group=128)"
                                 << "solver 3 bit g128";
         QTest::newRow("auto") << "plain"
-                              << "plain 4 bit g auto";
+                              << "plain 4 bit";
         QTest::newRow("row") << "plain(group=-1)"
                              << "plain 4 bit row";
         QTest::newRow("option") << "solver(damp=0.5, group=64)"
