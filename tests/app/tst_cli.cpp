@@ -244,6 +244,26 @@ private Q_SLOTS:
         QVERIFY(!QFileInfo::exists(at(QStringLiteral("y"))));
     }
 
+    /// The dump that the repository carries belongs to the model beside it and holds what its README says.
+    void theBundledDumpFitsTheSample()
+    {
+        const Run result = run({QStringLiteral("compare"), kSample, QStringLiteral("--dump"),
+            kSample + QStringLiteral("/dump.h5"), QStringLiteral("--pipeline"), QStringLiteral("gptq(bits=3)"),
+            QStringLiteral("--layers"), QStringLiteral("layers\\.3\\."), QStringLiteral("--json")});
+        QVERIFY2(result.code == 0, result.err.constData());
+        const QJsonArray results = result.json()[QStringLiteral("results")].toArray();
+        QCOMPARE(results.size(), 7);
+        for (const auto& value : results) {
+            const QJsonObject metrics = value.toObject()[QStringLiteral("metrics")].toObject();
+            const double error = metrics[QStringLiteral("output_error")].toDouble();
+            QVERIFY2(error > 0.001 && error < 0.1, qPrintable(QString::number(error)));
+        }
+        qint64 bytes = 0;
+        for (const QFileInfo& file : QDir(kSample).entryInfoList(QDir::Files))
+            bytes += file.size();
+        QVERIFY2(bytes < 6000000, qPrintable(QString::number(bytes)));
+    }
+
     void aFullDiskLeavesNothing()
     {
         if (!QFileInfo::exists(QStringLiteral("/dev/full")))
