@@ -2,8 +2,7 @@
 #include "core/recipe/obs_sweep.h"
 
 #include "core/exec/parallel.h"
-#include "core/metrics/error_metrics.h"
-#include "stages.h"
+#include "obs_fixture.h"
 
 #include <QtTest>
 #include <algorithm>
@@ -11,36 +10,11 @@
 
 using namespace qs;
 using namespace qs::recipe;
-using qs::test::PlainSession;
+using namespace qs::test;
 
 namespace {
 
 using Order = SweepOptions::Order;
-
-/// A layer with its second moment, owned.
-struct Case {
-    Case(unsigned seed, Index rows, Index cols, Index tokens)
-        : W(test::randomMatrix(seed, rows, cols))
-        , C(test::momentOf(test::correlatedTokens(seed + 1, tokens, cols)))
-    {
-    }
-    LayerProblem problem() const
-    {
-        InputView input;
-        input.channels = W.cols();
-        input.tokens = 1;
-        input.secondMoment = &C;
-        return {"layer", W, std::move(input), FitContext{cpuBackend(), job}};
-    }
-    RowMatrix W;
-    MatrixD C;
-    JobContext job;
-};
-
-std::unique_ptr<PlainSession> session(const Case& c, int bits, Index group, quant::GridId id = quant::GridId::SymFullrangeMid)
-{
-    return std::make_unique<PlainSession>(c.W.rows(), c.W.cols(), group, test::gridOptions(bits, id));
-}
 
 /// tr(dW (C + lambda I) dW^T), dead channels taken as dW = 0.
 double dampedLoss(const Case& c, const SweepResult& result)
@@ -55,43 +29,6 @@ double dampedLoss(const Case& c, const SweepResult& result)
                 total += (static_cast<double>(c.W(r, i)) - static_cast<double>(result.What(r, i))) * H(i, j)
                     * (static_cast<double>(c.W(r, j)) - static_cast<double>(result.What(r, j)));
     return total;
-}
-
-double outputError(const Case& c, MatrixView What)
-{
-    return metrics::outputError(c.W, What, c.C, cpuBackend()).value_or(-1.0);
-}
-
-MaskPlan adaptiveMask(double sparsity, Index block = 128)
-{
-    MaskPlan mask;
-    mask.adaptive = true;
-    mask.sparsity = sparsity;
-    mask.block = block;
-    return mask;
-}
-
-MaskPlan adaptiveNofM(int n, int m)
-{
-    MaskPlan mask = adaptiveMask(1.0 - static_cast<double>(n) / m);
-    mask.n = n;
-    mask.m = m;
-    return mask;
-}
-
-MaskPlan smallestOfEachRow(MatrixView W)
-{
-    MaskPlan mask;
-    mask.sparsity = 0.5;
-    mask.keep = BasicMatrix<std::uint8_t>(W.rows(), W.cols());
-    for (Index r = 0; r < W.rows(); ++r) {
-        std::vector<Index> order(static_cast<std::size_t>(W.cols()));
-        std::iota(order.begin(), order.end(), Index{0});
-        std::sort(order.begin(), order.end(), [&](Index a, Index b) { return std::abs(W(r, a)) > std::abs(W(r, b)); });
-        for (std::size_t i = 0; i < order.size() / 2; ++i)
-            mask.keep(r, order[i]) = 1;
-    }
-    return mask;
 }
 
 bool sameCodes(const quant::QuantizedTensor& a, const quant::QuantizedTensor& b)
@@ -363,23 +300,6 @@ private Q_SLOTS:
         QVERIFY(ratios.front() > 0.0);
     }
 
-    /// The same mask with and without the update of what is kept.
-    void updateHelpsAMask()
-    {
-        for (unsigned seed = 200; seed < 205; ++seed) {
-            const Case c(seed, 16, 64, 256);
-            const MaskPlan mask = smallestOfEachRow(c.W);
-            QS_REQUIRE(updated, obsSweep(c.problem(), nullptr, &mask, {}));
-            RowMatrix only(c.W);
-            for (std::size_t i = 0; i < only.values().size(); ++i)
-                only.values()[i] *= static_cast<float>(mask.keep.values()[i]);
-            QVERIFY(outputError(c, updated.What) < outputError(c, only));
-            for (std::size_t i = 0; i < only.values().size(); ++i)
-                if (mask.keep.values()[i] == 0)
-                    QCOMPARE(updated.What.values()[i], 0.0F);
-        }
-    }
-
     void float32StaysNearTheReference()
     {
         for (const int masking : {0, 1, 2}) {
@@ -394,89 +314,6 @@ private Q_SLOTS:
             QVERIFY2(std::abs(outputError(c, fast.What) - error) <= 1e-3 * error,
                 qPrintable(QString::number(outputError(c, fast.What) / error)));
             QVERIFY(std::abs(fast.lossDamped - reference.lossDamped) <= 1e-3 * reference.lossDamped);
-        }
-    }
-
-    void adaptiveMaskHasTheExactCount_data()
-    {
-        QTest::addColumn<double>("sparsity");
-        QTest::addColumn<int>("cols");
-        for (const double sparsity : {0.0, 0.3, 0.5, 0.9, 1.0})
-            for (const int cols : {100, 128, 300})
-                QTest::addRow("%g of %d", sparsity, cols) << sparsity << cols;
-    }
-    void adaptiveMaskHasTheExactCount()
-    {
-        QFETCH(double, sparsity);
-        QFETCH(int, cols);
-        const Case c(301, 10, cols, 50 + cols);
-        const MaskPlan mask = adaptiveMask(sparsity);
-        QS_REQUIRE(result, obsSweep(c.problem(), nullptr, &mask, {}));
-        for (Index first = 0; first < cols; first += 128) {
-            const Index last = std::min<Index>(cols, first + 128);
-            Index pruned = 0;
-            for (Index r = 0; r < 10; ++r)
-                for (Index j = first; j < last; ++j) {
-                    pruned += result.keep(r, j) == 0 ? 1 : 0;
-                    QCOMPARE(result.keep(r, j) == 0, result.What(r, j) == 0.0F);
-                }
-            QCOMPARE(pruned, static_cast<Index>(std::floor(sparsity * static_cast<double>(10 * (last - first)) + 1e-9)));
-        }
-        if (sparsity == 0.0)
-            QVERIFY(std::equal(result.What.values().begin(), result.What.values().end(), c.W.values().begin()));
-    }
-
-    /// All scores equal: row 0 goes first, then row 1, each from its first column on.
-    void tiesGoByRowThenColumn()
-    {
-        Case c(311, 3, 8, 32);
-        for (Index i = 0; i < 8; ++i)
-            for (Index j = 0; j < 8; ++j)
-                c.C(i, j) = i == j ? 1.0 : 0.0;
-        std::fill(c.W.values().begin(), c.W.values().end(), 0.5F);
-        const MaskPlan mask = adaptiveMask(0.5);
-        QS_REQUIRE(result, obsSweep(c.problem(), nullptr, &mask, {}));
-        for (std::size_t i = 0; i < 24; ++i)
-            QCOMPARE(int(result.keep.values()[i]), i < 12 ? 0 : 1);
-    }
-
-    void diagonalHessianPrunesByWandaScore()
-    {
-        Case c(321, 6, 64, 64);
-        for (Index i = 0; i < 64; ++i)
-            for (Index j = 0; j < 64; ++j)
-                c.C(i, j) = i == j ? 0.5 + static_cast<double>(i % 9) : 0.0;
-        const MaskPlan mask = adaptiveMask(0.5);
-        QS_REQUIRE(result, obsSweepReference(c.problem(), nullptr, &mask, {}));
-        double pruned = 0;
-        double kept = 1e30;
-        for (Index r = 0; r < 6; ++r)
-            for (Index j = 0; j < 64; ++j) {
-                const double score = std::pow(static_cast<double>(c.W(r, j)), 2) * (c.C(j, j) + result.lambda);
-                if (result.keep(r, j))
-                    kept = std::min(kept, score);
-                else
-                    pruned = std::max(pruned, score);
-            }
-        QVERIFY(pruned <= kept);
-    }
-
-    void keepsNofM()
-    {
-        const Case c(331, 12, 96, 200);
-        for (const auto& [n, m] : {std::pair{2, 4}, std::pair{4, 8}, std::pair{1, 3}}) {
-            const MaskPlan mask = adaptiveNofM(n, m);
-            for (const Index block : {Index{10}, Index{128}}) { // 10: groups of four straddle its end
-                const auto grid = session(c, 4, 32);
-                QS_REQUIRE(result, obsSweep(c.problem(), grid.get(), &mask, {.block = block}));
-                for (Index r = 0; r < 12; ++r)
-                    for (Index j = 0; j < 96; j += m) {
-                        int kept = 0;
-                        for (Index i = 0; i < m; ++i)
-                            kept += result.keep(r, j + i);
-                        QCOMPARE(kept, n);
-                    }
-            }
         }
     }
 
