@@ -49,8 +49,8 @@ std::string verdictOf(const HessianReport& report)
     if (usual != report.damping.end() && (!report.condition || *report.condition > 2.0 * usual->condition))
         add(fmt::format("Damping of 0.01 brings the condition to {}.", conditionText(usual->condition)));
     if (!report.dead.empty())
-        add(fmt::format("{} channel{} never fire{}: their weights may be set to 0.", report.dead.size(),
-            report.dead.size() == 1 ? "" : "s", report.dead.size() == 1 ? "s" : ""));
+        add(fmt::format("{} channel{} never fire{}: weights on {} may be set to 0.", report.dead.size(),
+            report.dead.size() == 1 ? "" : "s", report.dead.size() == 1 ? "s" : "", report.dead.size() == 1 ? "it" : "them"));
     return text;
 }
 

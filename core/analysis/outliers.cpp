@@ -79,14 +79,17 @@ Expected<ChannelTable> channelTable(const stats::InputStats& stats)
     if (stats.hasHoldout() && stats.holdout.channels.channels() != d)
         return fail(Errc::Mismatch, fmt::format("fit has {} channels, holdout {}", d, stats.holdout.channels.channels()));
     const stats::ChannelSums sums = allTokens(stats);
-    const bool sinks = stats.sink.channels() == d && stats.sink.count > 0;
+    stats::ChannelSums sinks(d);
+    for (const stats::ChannelSums* part : {&stats.sink, &stats.holdoutSink})
+        if (part->channels() == d && part->count > 0)
+            sinks.merge(*part);
     const auto n = static_cast<double>(sums.count);
     ChannelTable table;
     table.tokens = sums.count;
     table.nonFinite = sums.nonFinite;
     for (Index j = 0; j < d; ++j) {
-        const double lo = sinks ? std::min(sums.min[at(j)], stats.sink.min[at(j)]) : sums.min[at(j)];
-        const double hi = sinks ? std::max(sums.max[at(j)], stats.sink.max[at(j)]) : sums.max[at(j)];
+        const double lo = std::min(sums.min[at(j)], sinks.min[at(j)]);
+        const double hi = std::max(sums.max[at(j)], sinks.max[at(j)]);
         table.min.push_back(lo);
         table.max.push_back(hi);
         table.absMax.push_back(largest(lo, hi));

@@ -16,6 +16,7 @@ namespace qs::analysis {
 namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kSmallestPivot = 1e-12;
 constexpr double kLog2E = std::numbers::log2e;
 
 std::size_t at(Index index)
@@ -101,6 +102,9 @@ std::string noteOf(const Qsur& q)
     else if (q.samples > 0 && q.samples < 2 * q.dims)
         add(fmt::format(
             "Only {:.2g} samples per channel: r is biased low.", static_cast<double>(q.samples) / static_cast<double>(q.dims)));
+    if (!q.deficient && q.rank && *q.rank < q.dims)
+        add(fmt::format("{} of {} directions carry less than 1e-7 of the largest: r depends on what float32 leaves of them.",
+            q.dims - *q.rank, q.dims));
     if (!q.publishedStable)
         add("The two largest eigenvalues nearly agree: the published value depends on an arbitrary eigenvector.");
     return note;
@@ -177,8 +181,11 @@ Expected<Qsur> computeQsur(const Covariance& cov, Backend& backend, const QsurOp
     QS_CHECK(job.poll());
     const bool tooFew = q.samples > 0 && q.samples <= d;
     const bool constant = !std::isfinite(sumLn);
-    Expected<double> logDet = tooFew || constant ? fail(Errc::NotFinite, "singular") : linalg::logDeterminant(sigma, backend);
-    if (logDet)
+    double pivot = 0;
+    Expected<double> logDet
+        = tooFew || constant ? fail(Errc::NotFinite, "singular") : linalg::logDeterminant(sigma, backend, &pivot);
+    // A pivot below what float64 sums resolve is rounding noise: the channel is a combination of others.
+    if (logDet && pivot > kSmallestPivot)
         fillRegular(q, *logDet, lnMax, sumLn / dims, lnMean);
     else
         fillDeficient(q);

@@ -21,7 +21,8 @@ namespace qs::analysis {
 ///   (b) basisImbalance (a rotation removes it) + anisotropy (needs scaling along the eigenvectors)
 /// Best reachable by scaling alone: det(Corr)^(1/(2d)); by rotation alone: sqrt(GM(lambda) / AM(lambda)); by both: 1.
 ///
-/// Everything is computed in logarithms. A singular Sigma (fewer samples than channels + 1, or a zero pivot) has r = 0,
+/// Everything is computed in logarithms. A singular Sigma (fewer samples than channels + 1, or a channel that is a
+/// combination of others: a squared Cholesky pivot of the correlation matrix below 1e-12) has r = 0,
 /// ceilings 0, infinite lost bits and parts: then read rSub, rShrunk and rateBits.
 /// Source   definition: OSTQuant (Hu et al. 2025, arXiv:2501.13987), restated with the true bounding box.
 struct Qsur {

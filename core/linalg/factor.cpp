@@ -100,7 +100,7 @@ Expected<DampedFactor> dampedInverseFactor(MatrixViewD C, double damp, Backend& 
     return result;
 }
 
-Expected<double> logDeterminant(MatrixViewD A, Backend& backend)
+Expected<double> logDeterminant(MatrixViewD A, Backend& backend, double* smallestPivot)
 {
     QS_CHECK(checkSquareFinite(A));
     const Index d = A.rows();
@@ -119,8 +119,13 @@ Expected<double> logDeterminant(MatrixViewD A, Backend& backend)
                 unit(r, c) = c == r ? 1.0 : A(r, c) * scale[static_cast<std::size_t>(r)] * scale[static_cast<std::size_t>(c)];
     });
     QS_CHECK(backend.cholesky(unit.mut()));
-    for (Index j = 0; j < d; ++j)
+    double smallest = 1.0;
+    for (Index j = 0; j < d; ++j) {
         logs += 2.0 * std::log(unit(j, j));
+        smallest = std::min(smallest, unit(j, j) * unit(j, j));
+    }
+    if (smallestPivot)
+        *smallestPivot = smallest;
     return logs;
 }
 

@@ -24,7 +24,8 @@ struct DampedFactor {
 ///   C_jj := 1 for dead channels,  lambda = damp * mean(C_jj over live channels),  U^T U = (C + lambda I)^-1
 ///
 /// The index-reversed matrix is factored, J (C + lambda I) J = L L^T, and its triangle inverted: U = J L^-1 J. The inverse
-/// itself is never formed. A failed factorisation multiplies the damping by 10 (starting at 1e-6 where damp = 0) and tries
+/// itself is never formed. The published code averages after it has set dead diagonals to 1; here they do not count, so that
+/// scaling C scales lambda. A failed factorisation multiplies the damping by 10 (starting at 1e-6 where damp = 0) and tries
 /// again.
 /// Shapes   C (d, d), symmetric; its lower triangle is read.
 /// Errors   InvalidArgument when C is not square or damp is negative or not finite; NotFinite when C holds NaN or Inf, has a
@@ -33,8 +34,9 @@ struct DampedFactor {
 /// Source   Frantar et al. 2022, arXiv:2210.17323, step 3 (Cholesky reformulation).
 Expected<DampedFactor> dampedInverseFactor(MatrixViewD C, double damp, Backend& backend, const JobContext& job = {});
 
-/// ln det A of a symmetric positive definite matrix, by Cholesky after scaling to unit diagonal.
-/// Errors   NotFinite when A is not numerically positive definite.   Cost   d^3 / 3.
-Expected<double> logDeterminant(MatrixViewD A, Backend& backend);
+/// ln det A of a symmetric positive definite matrix, by Cholesky after scaling to unit diagonal. `smallestPivot` takes the
+/// smallest squared pivot of the scaled matrix: what is left of a channel's variance (as a share) once those before it are
+/// known. Errors   NotFinite when A is not numerically positive definite.   Cost   d^3 / 3.
+Expected<double> logDeterminant(MatrixViewD A, Backend& backend, double* smallestPivot = nullptr);
 
 } // namespace qs::linalg

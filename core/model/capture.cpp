@@ -49,7 +49,6 @@ struct Pending {
 /// What is collected of one layer input.
 struct Collected {
     stats::InputStats stats;
-    stats::ChannelSums unusedSink; // the first positions of held-out sequences are not shown to methods
     Pending fit, holdout;
     RowMatrix raw;
     Index rawCount = 0;
@@ -128,7 +127,7 @@ private:
                 part->channels = stats::ChannelSums();
                 std::fill(part->gram.values().begin(), part->gram.values().end(), 0.0);
             }
-            c.stats.sink = c.unusedSink = stats::ChannelSums();
+            c.stats.sink = c.stats.holdoutSink = stats::ChannelSums();
             c.rawCount = 0;
         }
         c.gram = m_gram.contains(inputId);
@@ -147,7 +146,8 @@ private:
     }
     static void add(Collected& c, bool held, MatrixView x, const std::vector<Index>& positions)
     {
-        stats::accumulate(held ? c.stats.holdout : c.stats.fit, held ? c.unusedSink : c.stats.sink, x, positions, c.gram);
+        stats::accumulate(
+            held ? c.stats.holdout : c.stats.fit, held ? c.stats.holdoutSink : c.stats.sink, x, positions, c.gram);
     }
     static void flush(Collected& c, bool held)
     {

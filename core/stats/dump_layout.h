@@ -11,11 +11,15 @@
 namespace qs::stats {
 
 // Names and conventions of act-dump/1 that reader and writer share.
-//   /                       attributes schema, model_id, tokenizer_id, dataset_id, seq_len, n_tokens, policy, seed, created,
-//   producer /tokens                 int32 (samples, seq) /stats/<input>/fit      count, non_finite (scalars), sum, sumsq,
-//   sumabs, m3, m4, min, max (channels), gram (channels, channels) /stats/<input>/holdout  the same /stats/<input>/sink count,
-//   min, max, sumsq /layers/<layer>         a group with the attribute input_id <input>:input           raw tokens (tokens,
-//   channels)
+// - `/`: attributes schema, model_id, tokenizer_id, dataset_id, seq_len, n_tokens, policy, seed, created, producer
+// - `/tokens`: int32 (samples, seq)
+// - `/stats/<input>/fit`: count, non_finite, then sum, sumsq, sumabs, m3, m4, min, max (channels), gram (channels, channels)
+// - `/stats/<input>/holdout`: the same
+// - `/stats/<input>/sink`: count, min, max, sumsq of the first positions of the fit sequences
+// - `/stats/<input>/holdout_sink`: the same of the held-out sequences; our addition, other readers may ignore it
+// - `/layers/<layer>`: a group with the attribute input_id
+// - `<input>:input`: raw tokens (tokens, channels)
+//
 // Of a Gram only the 256 x 256 tiles on and below the diagonal are written.
 inline constexpr const char* kSchema = "act-dump/1";
 inline constexpr const char* kInputSuffix = ":input";

@@ -221,8 +221,9 @@ private:
             for (const char* part : {"fit", "holdout"})
                 if (std::string_view(part) == "fit" || m_sets.contains(base + "/" + part + "/sum"))
                     QS_CHECK(checkPart(base + "/" + part, info.extents[0], kStatNames));
-            if (m_sets.contains(base + "/sink/min"))
-                QS_CHECK(checkPart(base + "/sink", info.extents[0], {kStatNames[5], kStatNames[6], kStatNames[1]}));
+            for (const char* part : {"/sink", "/holdout_sink"})
+                if (m_sets.contains(base + part + "/min"))
+                    QS_CHECK(checkPart(base + part, info.extents[0], {kStatNames[5], kStatNames[6], kStatNames[1]}));
         }
         return {};
     }
@@ -372,14 +373,19 @@ private:
         QS_CHECK(readPart(base + "/fit", channels, stats.fit));
         if (m_sets.contains(base + "/holdout/sum"))
             QS_CHECK(readPart(base + "/holdout", channels, stats.holdout));
-        stats.sink = ChannelSums(channels);
-        if (m_sets.contains(base + "/sink/min")) {
-            QS_CHECK(readScalar(base + "/sink/count", stats.sink.count));
-            QS_CHECK(readVector(base + "/sink/min", stats.sink.min));
-            QS_CHECK(readVector(base + "/sink/max", stats.sink.max));
-            QS_CHECK(readVector(base + "/sink/sumsq", stats.sink.sumsq));
-        }
+        QS_CHECK(readSink(base + "/sink", channels, stats.sink));
+        QS_CHECK(readSink(base + "/holdout_sink", channels, stats.holdoutSink));
         return stats;
+    }
+    Expected<void> readSink(const std::string& path, Index channels, ChannelSums& sums) const
+    {
+        sums = ChannelSums(channels);
+        if (!m_sets.contains(path + "/min"))
+            return {};
+        QS_CHECK(readScalar(path + "/count", sums.count));
+        QS_CHECK(readVector(path + "/min", sums.min));
+        QS_CHECK(readVector(path + "/max", sums.max));
+        return readVector(path + "/sumsq", sums.sumsq);
     }
     Expected<void> readPart(const std::string& path, Index channels, InputPart& part) const
     {

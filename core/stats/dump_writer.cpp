@@ -113,9 +113,8 @@ public:
         QS_CHECK(addPart(input, "fit", stats.fit));
         if (stats.hasHoldout())
             QS_CHECK(addPart(input, "holdout", stats.holdout));
-        const h5::Id sink = makeGroup(input, "sink");
-        if (!sink || !addScalar(sink, "count", stats.sink.count) || !addVector(sink, "min", stats.sink.min)
-            || !addVector(sink, "max", stats.sink.max) || !addVector(sink, "sumsq", stats.sink.sumsq))
+        if (!addSink(input, "sink", stats.sink)
+            || (stats.holdoutSink.count > 0 && !addSink(input, "holdout_sink", stats.holdoutSink)))
             return broken();
         for (const std::string& layer : layers) {
             const h5::Id group = makeGroup(m_file, "layers/" + linkName(layer));
@@ -246,6 +245,13 @@ private:
         const h5::Id space = h5::space(H5Screate_simple(1, &extent, nullptr));
         const h5::Id set = h5::dataset(H5Dcreate2(group, name, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
         return set && (values.empty() || H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0);
+    }
+
+    static bool addSink(hid_t input, const char* name, const ChannelSums& sums)
+    {
+        const h5::Id group = makeGroup(input, name);
+        return group && addScalar(group, "count", sums.count) && addVector(group, "min", sums.min)
+            && addVector(group, "max", sums.max) && addVector(group, "sumsq", sums.sumsq);
     }
 
     Expected<void> addPart(hid_t input, const char* name, const InputPart& part)

@@ -79,6 +79,7 @@ void InputStats::merge(const InputStats& other)
     addParts(fit, other.fit);
     addParts(holdout, other.holdout);
     sink.merge(other.sink);
+    holdoutSink.merge(other.holdoutSink);
 }
 
 Expected<MatrixD> InputStats::secondMoment(const InputPart& part)

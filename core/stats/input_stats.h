@@ -44,6 +44,7 @@ struct InputStats {
     InputPart fit;
     InputPart holdout; ///< count() == 0 when the dump has no holdout.
     ChannelSums sink; ///< First positions of the fit sequences. Only count, min, max and sumsq are kept.
+    ChannelSums holdoutSink; ///< The same of the holdout sequences: analysis shows them, methods never see them.
 
     Index channels() const { return fit.channels.channels(); }
     bool hasHoldout() const { return holdout.count() > 0; }

@@ -107,9 +107,13 @@ Expected<recipe::RoundingResult> ObsRounding::solve(const recipe::LayerProblem& 
     if (sweep.escalations > 0)
         report.notes.push_back(fmt::format("the Hessian could not be factored at damp={}: raised {} times, to {:.3g}",
             m_options.damp, sweep.escalations, sweep.lambda));
+    if (problem.input.tokens > 0 && problem.input.tokens < problem.W.cols())
+        report.notes.push_back(
+            fmt::format("{} tokens cannot determine {} channels: the damping decides what is done between them",
+                problem.input.tokens, problem.W.cols()));
     if (sweep.deadChannels > 0)
-        report.notes.push_back(fmt::format(
-            "{} input channels are always zero in the calibration data; their weights became 0", sweep.deadChannels));
+        report.notes.push_back(fmt::format("{} input channel{} always zero in the calibration data; the weights there became 0",
+            sweep.deadChannels, sweep.deadChannels == 1 ? " is" : "s are"));
     result.What = std::move(sweep.What);
     result.quantized = std::move(sweep.quantized);
     result.keep = std::move(sweep.keep);

@@ -214,6 +214,28 @@ private Q_SLOTS:
         QVERIFY(computeQsur(covarianceOf(MatrixD(0, 0)), cpuBackend()).error().code == Errc::InvalidArgument);
     }
 
+    /// A channel that is the sum of two others, up to the rounding of float64: whether the factorisation happens to succeed
+    /// must not decide what is shown.
+    void dependentChannelsAreDeficient()
+    {
+        for (unsigned seed = 1; seed < 20; ++seed) {
+            MatrixD sigma = qs::test::randomSecondMoment(400, 12, seed, 5.0);
+            MatrixD mix(12, 12);
+            for (Index j = 0; j < 12; ++j)
+                mix(j, j) = 1.0;
+            mix(7, 7) = 0.0;
+            mix(7, 1) = mix(7, 2) = 1.0;
+            const Qsur q = qsurOf(conjugate(mix, sigma), 400);
+            QVERIFY(q.deficient);
+            QCOMPARE(q.r, 0.0);
+            QCOMPARE(*q.rank, Index{11});
+            // The same shape of matrix with a little of its own left in the channel is not.
+            mix(7, 7) = 1e-3;
+            const Qsur own = qsurOf(conjugate(mix, sigma), 400);
+            QVERIFY(!own.deficient && own.r > 0.0);
+        }
+    }
+
     void largeDimensionsStayInLogs() // the raw published ratio is about e^-1100 here
     {
         std::vector<double> values(600, 1.0);

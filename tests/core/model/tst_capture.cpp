@@ -108,6 +108,14 @@ private Q_SLOTS:
         both.channels.merge(sa->holdout.channels);
         for (std::size_t c = 0; c < both.channels.sum.size(); ++c)
             QVERIFY(std::abs(both.channels.sumsq[c] - sWhole->fit.channels.sumsq[c]) <= 1e-12 * sWhole->fit.channels.sumsq[c]);
+        // no extremum is lost either, the first positions of held-out sequences included
+        QCOMPARE(sa->holdoutSink.count, Index{2 * stats::kSinkPositions});
+        QCOMPARE(sWhole->holdoutSink.count, Index{0});
+        stats::ChannelSums extremes = sWhole->fit.channels;
+        extremes.merge(sWhole->sink);
+        for (const stats::ChannelSums* part : {&sa->sink, &sa->holdoutSink})
+            both.channels.merge(*part);
+        QVERIFY(both.channels.max == extremes.max && both.channels.min == extremes.min);
         const MatrixD& expected = sWhole->fit.gram;
         for (Index r = 0; r < expected.rows(); ++r)
             for (Index c = 0; c < expected.cols(); ++c) // float32 products, summed in other tiles
