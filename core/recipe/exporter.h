@@ -25,8 +25,9 @@ struct ExportInput {
 struct ExportReport {
     std::vector<std::filesystem::path> files; ///< Written, relative to the target.
     std::vector<Finding> findings; ///< Lints before writing and the verification of what was read back.
-    RecipeSize size; ///< By the accounting.
-    std::uint64_t layerBytes = 0; ///< Bytes of the compressed layers' tensors as they lie in the files.
+    RecipeSize size; ///< Of the tensors that were written; recipeSize() of the assignment is the same before.
+    std::uint64_t layerBytes = 0; ///< Bytes of the compressed layers' tensors as they lie in the files, without weight_shape.
+    std::uint64_t checkpointBytes = 0; ///< The .safetensors files on disk, headers included; 0 for a recipe.
     bool verified = false; ///< The files were read back and every tensor equals the simulation.
     bool hasErrors() const;
 };

@@ -13,10 +13,13 @@ Expected<std::optional<model::LayerReplacement>> RecipeReplacements::layer(
     model::LayerIndex index, MatrixView /*original*/, const JobContext& job) const
 {
     const bool known = index >= 0 && static_cast<std::size_t>(index) < m_assignment.layers.size();
-    if (!known || !m_assignment.layers[static_cast<std::size_t>(index)])
+    if (!known)
+        return std::optional<model::LayerReplacement>();
+    const bool own = m_assignment.layers[static_cast<std::size_t>(index)] != nullptr;
+    if (!own && !takesRowFactors(m_runner->model().spec(), m_assignment, index))
         return std::optional<model::LayerReplacement>();
     QS_TRY(compressed, m_runner->compress(index, m_assignment, job));
-    {
+    if (own) {
         const std::lock_guard lock(m_mutex);
         m_bits.insert_or_assign(index, compressed.bits);
     }
@@ -52,30 +55,9 @@ std::map<model::LayerIndex, quant::BitsCount> RecipeReplacements::layerBits() co
     return m_bits;
 }
 
-RecipeSize recipeSize(const model::Model& model, const std::map<model::LayerIndex, quant::BitsCount>& compressed)
+RecipeSize RecipeReplacements::size() const
 {
-    RecipeSize size;
-    double layerBits = 0;
-    double layerWeights = 0;
-    std::map<std::string, bool> replaced; // stored names
-    for (const auto& [index, bits] : compressed) {
-        layerBits += bits.total();
-        layerWeights += static_cast<double>(bits.weights);
-        if (const io::TensorInfo* info = model.tensor(model.spec().layers[static_cast<std::size_t>(index)].weight))
-            replaced.emplace(info->name, true);
-    }
-    double fileBits = layerBits;
-    double elements = layerWeights;
-    for (const io::TensorInfo& tensor : model.checkpoint().tensors()) {
-        if (replaced.contains(tensor.name))
-            continue;
-        fileBits += 8.0 * static_cast<double>(tensor.bytes);
-        elements += static_cast<double>(elementCount(tensor.shape).value_or(0));
-    }
-    size.bitsLayers = layerWeights > 0 ? layerBits / layerWeights : 0.0;
-    size.bytesFile = fileBits / 8.0;
-    size.bitsFile = elements > 0 ? fileBits / elements : 0.0;
-    return size;
+    return recipeSize(m_runner->model(), m_assignment, layerBits());
 }
 
 } // namespace qs::recipe

@@ -124,9 +124,10 @@ bool sameBits(const RowMatrix& a, const RowMatrix& b)
 
 std::optional<RowMatrix> rebuild(const CompressedLayer& layer)
 {
-    if (layer.quantized.empty())
+    if (layer.quantized.empty() && layer.stored.empty())
         return std::nullopt;
-    return effectiveWeight(layer.quantized.dequantize(), layer.inputTransform.get(), layer.outputScale);
+    const RowMatrix decoded = layer.quantized.empty() ? RowMatrix() : layer.quantized.dequantize();
+    return effectiveWeight(decoded.empty() ? layer.stored : decoded, layer.inputTransform.get(), layer.outputScale);
 }
 
 json quantizedToJson(const quant::QuantizedTensor& q)
@@ -245,6 +246,11 @@ Expected<CompressedLayer> decode(const CacheEntry& entry, const StageRegistry& r
         if (!layer.activation)
             return broken();
     }
+    if (entry.find("stored")) {
+        layer.stored = RowMatrix(rows, cols);
+        if (!readSection(entry, "stored", layer.stored.values()))
+            return broken();
+    }
     if (entry.find("what")) {
         layer.What = RowMatrix(rows, cols);
         if (!readSection(entry, "what", layer.What.values()))
@@ -310,6 +316,8 @@ std::optional<CacheEntry> encodeResult(const CompressedLayer& layer)
         entry.sections.push_back(packMask(layer.keep));
     if (layer.activation)
         stored["activation"] = activationToJson(*layer.activation);
+    if (!layer.stored.empty())
+        entry.sections.push_back(section("stored", layer.stored.values()));
     if (const auto rebuilt = rebuild(layer); !rebuilt || !sameBits(*rebuilt, layer.What))
         entry.sections.push_back(section("what", layer.What.values()));
     entry.json = stored.dump();

@@ -63,15 +63,15 @@ void scaleRows(RowMatrix& W, const std::vector<double>& s)
     });
 }
 
-void roundTo(DType type, RowMatrix& W)
+/// Rounds a weight without a grid to what an export stores.
+Expected<void> roundLayer(const model::LayerSpec& layer, RowMatrix& W)
 {
-    if (type == DType::F32)
-        return;
-    parallelFor(0, W.rows(), 64, [&](Index begin, Index end) {
-        for (Index r = begin; r < end; ++r)
-            for (float& value : W.row(r))
-                value = type == DType::BF16 ? bfloat16ToFloat(floatToBfloat16(value)) : halfToFloat(floatToHalf(value));
-    });
+    if (auto done = roundToStored(denseStorageType(layer.dtype), W.mut()); !done) {
+        Error error = std::move(done).error();
+        error.where = layer.name;
+        return tl::unexpected(std::move(error));
+    }
+    return {};
 }
 
 double shareOfZeros(MatrixView W)
@@ -94,7 +94,7 @@ double idealBits(double valueBits, double sparsity, const MaskPlan& plan)
 }
 
 /// What the weight takes as it lies in the checkpoint.
-quant::BitsCount storedBits(const model::Model& model, const model::LayerSpec& layer)
+quant::BitsCount checkpointBits(const model::Model& model, const model::LayerSpec& layer)
 {
     quant::BitsCount bits;
     bits.weights = layer.in * layer.out;
@@ -104,17 +104,6 @@ quant::BitsCount storedBits(const model::Model& model, const model::LayerSpec& l
 }
 
 } // namespace
-
-DType denseStorageType(DType type)
-{
-    switch (type) {
-    case DType::BF16:
-    case DType::F16:
-    case DType::F32: return type;
-    case DType::F64: return DType::F32;
-    default: return DType::F16;
-    }
-}
 
 struct Runner::SiteCache {
     SharedCache<InputData> inputs{kKeptInputs};
@@ -206,8 +195,8 @@ Expected<std::string> Runner::keyOf(const Task& task, const JobContext& job) con
 {
     const auto& layers = m_model->spec().layers;
     Digest digest;
-    digest.add(std::string_view("quantscope result 1"));
-    digest.add(std::string_view(kVersion)).add(std::string_view(m_backend.name())).add(std::string_view(m_backend.version()));
+    digest.add(std::string_view("quantscope result 2"));
+    digest.add(sourceDigest()).add(std::string_view(m_backend.name())).add(std::string_view(m_backend.version()));
     digest.add(std::string_view(m_calibration.dump ? m_calibration.dump->id() : std::string("no dump")));
     digest.add(static_cast<std::int64_t>(job.seed)).add(static_cast<std::int64_t>(threadCount()));
     const auto addLayer = [&](model::LayerIndex index) -> Expected<void> {
@@ -226,6 +215,10 @@ Expected<std::string> Runner::keyOf(const Task& task, const JobContext& job) con
         digest.add(static_cast<std::int64_t>(site.kind)).add(static_cast<std::int64_t>(site.diagonalFolds ? 1 : 0));
         for (const model::LayerIndex consumer : site.consumers)
             QS_CHECK(addLayer(consumer));
+        if (const io::TensorInfo* norm = m_model->tensor(site.producerNorm)) { // the transform is snapped to it
+            QS_TRY(tensor, m_model->digest(site.producerNorm));
+            digest.add(std::string_view(tensor)).add(std::string_view(dtypeName(norm->dtype)));
+        }
         return {};
     };
     // Q and K rows of GGUF files are reordered by the model's number of heads.
@@ -297,8 +290,16 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
         }
     }
     if (task.pipeline.empty()) {
-        result.What = std::move(W);
-        result.bits = storedBits(*m_model, spec);
+        result.bits = checkpointBits(*m_model, spec);
+        if (!result.outputScale.empty()) {
+            scaleRows(W, result.outputScale);
+            QS_CHECK(roundLayer(spec, W));
+            result.bits = denseBits(spec);
+            result.stored = std::move(W);
+            result.What = effectiveWeight(result.stored, nullptr, result.outputScale);
+        } else {
+            result.What = std::move(W);
+        }
         result.sparsity = shareOfZeros(result.What);
         result.seconds = secondsSince(start);
         job.progress(1.0, spec.name);
@@ -324,7 +325,13 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
     const JobContext solving = job.part(0.5, 0.95);
     QS_CHECK(solve(task.pipeline, stages,
         LayerProblem{spec.name, W, view->view, FitContext{m_backend, solving}, isClipExcluded(spec)}, spec, result));
-    result.What = effectiveWeight(result.What, result.inputTransform.get(), result.outputScale);
+    const bool moved = (result.inputTransform && !result.inputTransform->identity()) || !result.outputScale.empty();
+    if (moved) {
+        RowMatrix effective = effectiveWeight(result.What, result.inputTransform.get(), result.outputScale);
+        if (result.quantized.empty())
+            result.stored = std::move(result.What);
+        result.What = std::move(effective);
+    }
     result.sparsity = shareOfZeros(result.What);
     result.seconds = secondsSince(start);
     if (!key.empty())
@@ -380,11 +387,10 @@ Expected<void> Runner::solve(const Pipeline& pipeline, const StageSet& stages, c
         }
     }
     const bool quantized = !rounded.quantized.empty();
-    const DType dense = denseStorageType(spec.dtype);
     if (quantized)
         rounded.What = rounded.quantized.dequantize(); // what an export decodes to, whatever the solver kept
     else
-        roundTo(dense, rounded.What);
+        QS_CHECK(roundLayer(spec, rounded.What));
     for (const StageSet::Compensator& compensator : stages.compensators)
         QS_CHECK(timed(
             compensator.id, [&](StageReport& report) { return compensator.stage->compensate(problem, rounded, report); }));
@@ -395,14 +401,9 @@ Expected<void> Runner::solve(const Pipeline& pipeline, const StageSet& stages, c
             return {};
         }));
 
-    if (quantized) {
-        result.bits = quant::countBits(rounded.quantized);
-    } else {
-        result.bits.weights = spec.in * spec.out;
-        result.bits.codes = static_cast<double>(result.bits.weights) * static_cast<double>(dtypeInfo(dense).blockBits);
-    }
+    result.bits = quantized ? packedBits(rounded.quantized) : denseBits(spec);
     if (stages.pruner) {
-        const double valueBits = quantized ? rounded.quantized.grid.bits : static_cast<double>(dtypeInfo(dense).blockBits);
+        const double valueBits = quantized ? rounded.quantized.grid.bits : result.bits.perWeight();
         for (StageReport& report : result.reports)
             if (report.stage == pipeline[Slot::Pruner].front().id)
                 report.entries.emplace_back("ideal_bits", idealBits(valueBits, shareOfZeros(rounded.What), *mask));

@@ -4,6 +4,7 @@
 #include "core/model/engine.h"
 #include "core/model/model.h"
 #include "core/recipe/recipe.h"
+#include "core/recipe/storage.h"
 #include "core/stats/dump.h"
 
 #include <mutex>
@@ -19,6 +20,8 @@ struct CompressedLayer {
     std::string layer;
     Pipeline pipeline; ///< Resolved.
     RowMatrix What; ///< Effective weight in W's own input and output space.
+    /// Without a grid: the weight as it is stored, in the stored (transformed) space. Empty where that is What itself.
+    RowMatrix stored;
     quant::QuantizedTensor quantized; ///< Codes in the stored (transformed) space; empty without a grid.
     BasicMatrix<std::uint8_t> keep; ///< Pruning mask; empty without one.
     std::shared_ptr<const SiteTransform> inputTransform; ///< Of its site, or null.
@@ -37,10 +40,6 @@ struct CompressedLayer {
     bool untouched() const { return pipeline.empty(); }
 };
 
-/// The plain type in which a layer without a grid is stored: BF16, F16 and F32 as they are, F64 as F32, everything else as F16.
-/// A pruned layer's values are rounded to it, so that metrics are of what an export holds.
-DType denseStorageType(DType type);
-
 /// The input statistics behind a model's layers, or none.
 struct Calibration {
     std::shared_ptr<const stats::CalibrationDump> dump; ///< Null: methods that need statistics fail with NotFound.
@@ -55,7 +54,9 @@ struct StageSet;
 /// W T^-1 (rows times outputScale under an assignment) -> pruner -> rounding on the grid -> compensators -> back to W's space.
 /// Statistics are of the fit part, conjugated with the transform: C' = T C T^T. After a transform that is not diagonal the
 /// channels' extrema are not known and absMax and meanAbs are empty. With a grid What is exactly what the codes decode to (plus
-/// compensators). An empty pipeline leaves the layer as it is: What = W. Errors   NotFound "needs calibration" naming stage and
+/// compensators); without one the weight is rounded to its storage type. A transform that a norm takes is one that the stored
+/// norm can take without rounding. An empty pipeline leaves the layer as it is: What = W, but for the rounding of rows that
+/// take factors. Errors   NotFound "needs calibration" naming stage and
 /// layer; NotFinite for NaN or Inf in W (first row and column); Mismatch for an
 ///          assignment that gives the consumers of a site different transforms; Unsupported for an adaptive mask without a
 ///          rounding stage; stage errors.
@@ -78,6 +79,7 @@ public:
     const std::shared_ptr<store::ResultCache>& cache() const { return m_cache; }
 
     const model::Model& model() const { return *m_model; }
+    const std::shared_ptr<const model::Model>& sharedModel() const { return m_model; }
     const Calibration& calibration() const { return m_calibration; }
     const StageRegistry& registry() const { return m_registry; }
 
@@ -122,7 +124,8 @@ Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex laye
 /// without an activation grid.
 void quantizeInput(const CompressedLayer& compressed, MutMatrixView x);
 
-/// Feeds the engine with compressed layers of an assignment, computed when they are reached (or taken from `store`).
+/// Feeds the engine with compressed layers of an assignment, computed when they are reached. Run the engine on asStored() of the
+/// model, so that the tensors between the layers are those of the export as well.
 class RecipeReplacements : public model::Replacements {
 public:
     RecipeReplacements(std::shared_ptr<const Runner> runner, Assignment assignment);
@@ -131,6 +134,8 @@ public:
     /// Bits and weights of the layers computed so far, added up and by layer. Layers without a pipeline are left out.
     quant::BitsCount bits() const;
     std::map<model::LayerIndex, quant::BitsCount> layerBits() const;
+    /// Size of the export, once all layers were computed.
+    RecipeSize size() const;
 
 private:
     std::shared_ptr<const Runner> m_runner;
@@ -138,12 +143,5 @@ private:
     mutable std::mutex m_mutex;
     mutable std::map<model::LayerIndex, quant::BitsCount> m_bits;
 };
-
-/// Size of the model under a recipe: bits_layers (per weight of the compressed layers), bits_file (per element of the file) and
-/// bytes_file: compressed layers as they will be stored, every other tensor as it is stored now.
-struct RecipeSize {
-    double bitsLayers = 0, bitsFile = 0, bytesFile = 0;
-};
-RecipeSize recipeSize(const model::Model& model, const std::map<model::LayerIndex, quant::BitsCount>& compressed);
 
 } // namespace qs::recipe

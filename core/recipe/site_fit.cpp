@@ -240,6 +240,13 @@ Expected<SiteFit> fitSite(const model::Model& model, const model::SiteSpec& site
     }
     QS_TRY(chain, chainTransforms(std::move(parts)));
     result.transform = std::move(chain);
+    const io::TensorInfo* norm = model.tensor(site.producerNorm);
+    if (norm && site.diagonalFolds && !result.transform->identity() && !result.transform->diagonal().empty()) {
+        QS_TRY(normWeights, model.load(site.producerNorm));
+        QS_TRY(snapped,
+            DiagonalTransform::make(snapToNorm(result.transform->diagonal(), normWeights, denseStorageType(norm->dtype))));
+        result.transform = std::move(snapped);
+    }
     return result;
 }
 

@@ -254,7 +254,7 @@ Expected<ModelResult> measureAssignment(
         result.layers.emplace(layer, std::move(measured));
         ++done;
     }
-    result.size = recipe::recipeSize(runner.model(), bits);
+    result.size = recipe::recipeSize(runner.model(), assignment, bits);
     return result;
 }
 
@@ -280,6 +280,8 @@ Expected<Evaluation> evaluate(const std::shared_ptr<const recipe::Runner>& runne
         model::EvalCandidate run;
         run.name = candidate.name;
         run.replacements = replacements.back().get();
+        if (const auto stored = recipe::asStored(model); stored != model)
+            run.model = stored; // the tensors between the layers are those of an export as well
         runs.push_back(std::move(run));
     }
     QS_TRY(report, model::evaluate(model, content, runs, options, job));

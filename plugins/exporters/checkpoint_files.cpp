@@ -3,7 +3,6 @@
 
 #include "core/base/atomic_file.h"
 
-#include <cstring>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -75,24 +74,6 @@ Expected<std::vector<std::string>> ShardWriter::finish()
         files.emplace_back("model.safetensors.index.json");
     }
     return files;
-}
-
-std::vector<std::byte> encodePlain(MatrixView values, DType type)
-{
-    const std::size_t width = type == DType::F32 ? 4 : 2;
-    std::vector<std::byte> bytes(static_cast<std::size_t>(values.size()) * width);
-    std::byte* out = bytes.data();
-    for (Index r = 0; r < values.rows(); ++r)
-        for (const float value : values.row(r)) {
-            if (type == DType::F32) {
-                std::memcpy(out, &value, 4);
-            } else {
-                const std::uint16_t bits = type == DType::BF16 ? floatToBfloat16(value) : floatToHalf(value);
-                std::memcpy(out, &bits, 2);
-            }
-            out += width;
-        }
-    return bytes;
 }
 
 } // namespace qs::plugins

@@ -22,7 +22,7 @@ public:
     Expected<void> add(io::TensorToWrite tensor);
     /// Writes the last shard and the index. Returns file names relative to the folder.
     Expected<std::vector<std::string>> finish();
-    std::uint64_t totalBytes() const { return m_total; }
+    std::uint64_t totalBytes() const { return m_total; } ///< Of the tensors added, without headers.
 
 private:
     Expected<void> flush();
@@ -35,8 +35,5 @@ private:
     std::uint64_t m_total = 0;
     std::vector<std::vector<std::string>> m_shards; ///< Tensor names of the shards already written.
 };
-
-/// A float matrix as the bytes of a plain type (float32, float16 or bfloat16; round half to even).
-std::vector<std::byte> encodePlain(MatrixView values, DType type);
 
 } // namespace qs::plugins

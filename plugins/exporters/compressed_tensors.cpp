@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <system_error>
 
 namespace qs::plugins {
 namespace {
@@ -59,6 +60,8 @@ std::uint8_t storedCode(int code, float zero, const WeightScheme& scheme)
     return static_cast<std::uint8_t>(scheme.symmetric ? code - static_cast<int>(zero) + half : code);
 }
 
+void lintScaleTypes(const ExportInput& input, std::vector<Finding>& findings);
+
 class CompressedTensorsExporter final : public recipe::Exporter {
 public:
     std::string id() const override { return "compressed-tensors"; }
@@ -76,6 +79,7 @@ public:
         if (spec.family != model::Family::Llama)
             findings.push_back({"architecture", "error", spec.name,
                 "is not a model with a config: only its layers can be compared, not exported as a checkpoint"});
+        lintScaleTypes(input, findings);
         for (const auto& site : spec.sites) {
             const bool folds = !site.producerNorm.empty() || site.producerLayer >= 0;
             for (const model::LayerIndex index : site.consumers) {
@@ -92,6 +96,24 @@ public:
         const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override;
 };
 
+/// vLLM keeps scales in the model's own type: what was measured with other scales is not what it computes.
+void lintScaleTypes(const ExportInput& input, std::vector<Finding>& findings)
+{
+    const auto schemes = schemeMap(input);
+    const std::string type = torchName(plainType(input.runner->model()));
+    if (!schemes || type == "float32")
+        return;
+    for (const auto& [scheme, members] : schemes->groups)
+        if (scheme.scaleType != "torch." + type) {
+            findings.push_back({"scale-type", "warning",
+                input.runner->model().spec().layers[static_cast<std::size_t>(members.front())].name,
+                fmt::format("its scales are stored as {}, but the model is {}, which vLLM rounds them to; scale_dtype={} is what "
+                            "will run",
+                    scheme.scaleType.substr(6), type, type)});
+            return;
+        }
+}
+
 /// The state of one export.
 class Writing {
 public:
@@ -100,7 +122,6 @@ public:
         , m_model(input.runner->model())
         , m_spec(m_model.spec())
         , m_job(job)
-        , m_plain(plainType(m_model))
         , m_writer(folder, kShardBytes, job)
     {
     }
@@ -110,26 +131,28 @@ public:
     Expected<std::vector<std::string>> finish() { return m_writer.finish(); }
     Expected<void> verify(const std::filesystem::path& folder, ExportReport& report) const;
 
-    DType plain() const { return m_plain; }
     std::uint64_t layerBytes() const { return m_layerBytes; }
-    const std::map<model::LayerIndex, quant::BitsCount>& bits() const { return m_bits; }
+    recipe::RecipeSize size() const;
+    void checkEstimate(ExportReport& report) const;
 
 private:
     Expected<void> packed(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed, const WeightScheme& scheme);
     Expected<void> dense(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed);
     Expected<void> bias(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed);
+    Expected<void> fold(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed);
+    Expected<void> plain(const std::string& name, DType type, Shape shape, MatrixView values);
 
     const ExportInput& m_input;
     const model::Model& m_model;
     const model::ModelSpec& m_spec;
     const JobContext& m_job;
-    DType m_plain;
     ShardWriter m_writer;
     std::set<std::string> m_written; ///< Hugging Face names that the layers took care of.
     std::map<std::string, std::vector<double>> m_normFactors; ///< Norm tensor -> factor per channel.
     std::map<std::string, std::string> m_expected; ///< Tensor name -> digest of its decoded values.
-    std::map<model::LayerIndex, quant::BitsCount> m_bits;
-    std::uint64_t m_layerBytes = 0;
+    std::map<model::LayerIndex, quant::BitsCount> m_bits; ///< Of the layers with a pipeline.
+    std::uint64_t m_layerBytes = 0; ///< Of their tensors, as written; without weight_shape.
+    double m_elements = 0; ///< Values that the file stands for.
 };
 
 Expected<void> Writing::layers(const SchemeMap& schemes)
@@ -138,16 +161,7 @@ Expected<void> Writing::layers(const SchemeMap& schemes)
     for (const auto& [scheme, members] : schemes.groups)
         for (const model::LayerIndex index : members)
             schemeOf[index] = scheme;
-    // A layer without a pipeline still changes when a transform behind it folds into its rows.
-    std::set<model::LayerIndex> touched;
-    for (std::size_t i = 0; i < m_spec.layers.size(); ++i)
-        if (m_input.assignment.layers[i]) {
-            touched.insert(static_cast<model::LayerIndex>(i));
-            const int site = m_spec.layers[i].site;
-            if (!(*m_input.assignment.layers[i])[recipe::Slot::Transform].empty() && site >= 0
-                && m_spec.sites[static_cast<std::size_t>(site)].producerLayer >= 0)
-                touched.insert(m_spec.sites[static_cast<std::size_t>(site)].producerLayer);
-        }
+    const auto touched = recipe::touchedLayers(m_spec, m_input.assignment);
     double done = 0;
     for (const model::LayerIndex index : touched) {
         QS_CHECK(m_job.poll());
@@ -156,21 +170,18 @@ Expected<void> Writing::layers(const SchemeMap& schemes)
         const JobContext part = m_job.part(done * share, (done + 1) * share);
         part.progress(0.0, layer.name);
         QS_TRY(compressed, m_input.runner->compress(index, m_input.assignment, part));
+        const bool own = m_input.assignment.layers[static_cast<std::size_t>(index)] != nullptr;
         const auto scheme = schemeOf.find(index);
-        if (scheme != schemeOf.end()) {
+        if (scheme != schemeOf.end())
             QS_CHECK(packed(layer, compressed, scheme->second));
-            m_bits[index] = compressed.bits;
-        } else {
+        else
             QS_CHECK(dense(layer, compressed));
-            if (m_input.assignment.layers[static_cast<std::size_t>(index)])
-                m_bits[index] = compressed.bits;
-        }
-        QS_CHECK(bias(layer, compressed));
-        if (compressed.inputTransform && !compressed.inputTransform->identity()) {
-            const auto& site = m_spec.sites[static_cast<std::size_t>(layer.site)];
-            if (!site.producerNorm.empty())
-                m_normFactors[site.producerNorm] = compressed.inputTransform->diagonal();
-        }
+        if (own)
+            m_bits[index] = compressed.bits;
+        m_elements += static_cast<double>(layer.in) * static_cast<double>(layer.out);
+        if (recipe::takesRowFactors(m_spec, m_input.assignment, index))
+            QS_CHECK(bias(layer, compressed));
+        QS_CHECK(fold(layer, compressed));
         done += 1;
     }
     return {};
@@ -199,7 +210,7 @@ Expected<void> Writing::packed(
     QS_TRY(words, quant::packBits(codes, rows, cols, scheme.bits, quant::PackAxis::Columns));
     QS_CHECK(record("weight_packed", DType::I32, {rows, quant::packedWords(cols, scheme.bits)}, asBytes(words), true));
     QS_CHECK(record("weight_scale", scaleDType(q.grid.scaleType), {rows, groups},
-        encodePlain(q.scale, scaleDType(q.grid.scaleType)), true));
+        recipe::encodeStored(scaleDType(q.grid.scaleType), q.scale), true));
     if (!scheme.symmetric) {
         std::vector<std::uint8_t> zeros(static_cast<std::size_t>(rows * groups));
         for (Index r = 0; r < rows; ++r)
@@ -219,76 +230,114 @@ Expected<void> Writing::packed(
 
 Expected<void> Writing::dense(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed)
 {
-    RowMatrix stored
-        = compressed.inputTransform ? compressed.inputTransform->toTransformed(compressed.What) : RowMatrix(compressed.What);
-    if (!compressed.outputScale.empty())
-        for (Index r = 0; r < stored.rows(); ++r)
-            for (float& value : stored.row(r))
-                value = static_cast<float>(static_cast<double>(value) * compressed.outputScale[static_cast<std::size_t>(r)]);
-    std::vector<std::byte> bytes = encodePlain(stored, m_plain);
-    m_layerBytes += bytes.size();
-    RowMatrix back(stored.rows(), stored.cols());
-    QS_CHECK(decodeToFloat(m_plain, bytes, back.values()));
-    m_expected[layer.weight] = decodedDigest(back);
+    // Rounded to this type by the runner already: what was measured is what is written.
+    const DType type = recipe::denseStorageType(layer.dtype);
+    const RowMatrix& stored = compressed.stored.empty() ? compressed.What : compressed.stored;
+    if (m_input.assignment.layers[static_cast<std::size_t>(m_spec.find(layer.name))])
+        m_layerBytes += storageBytes(type, stored.size()).value_or(0);
     m_written.insert(layer.weight);
-    return m_writer.add(layer.weight, m_plain, {stored.rows(), stored.cols()}, std::move(bytes));
+    return plain(layer.weight, type, {stored.rows(), stored.cols()}, stored);
 }
 
+/// Row factors act on the bias as well; it is kept in float32, because the simulation does not round it.
 Expected<void> Writing::bias(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed)
 {
-    if (layer.bias.empty() || compressed.outputScale.empty())
+    if (layer.bias.empty())
         return {};
     QS_TRY(values, m_model.load(layer.bias));
-    for (std::size_t i = 0; i < values.values().size(); ++i)
-        values.values()[i] = static_cast<float>(static_cast<double>(values.values()[i]) * compressed.outputScale[i]);
+    if (!compressed.outputScale.empty())
+        for (std::size_t i = 0; i < values.values().size(); ++i)
+            values.values()[i] = static_cast<float>(static_cast<double>(values.values()[i]) * compressed.outputScale[i]);
     m_written.insert(layer.bias);
-    m_expected[layer.bias] = decodedDigest(values);
-    return m_writer.add(layer.bias, DType::F32, {values.size()}, encodePlain(values, DType::F32));
+    m_elements += static_cast<double>(values.size());
+    return plain(layer.bias, DType::F32, {values.size()}, values);
+}
+
+/// Notes what the layer's transform does to the norm before it. Row factors of a producer are in that layer's own weight.
+Expected<void> Writing::fold(const model::LayerSpec& layer, const recipe::CompressedLayer& compressed)
+{
+    if (!compressed.inputTransform || compressed.inputTransform->identity())
+        return {};
+    const std::vector<double> diagonal = compressed.inputTransform->diagonal();
+    const model::SiteSpec* site = layer.site >= 0 ? &m_spec.sites[static_cast<std::size_t>(layer.site)] : nullptr;
+    if (diagonal.empty() || !site || !site->diagonalFolds)
+        return fail(Errc::Unsupported,
+            "its transform cannot be folded into a neighbour: "
+                + (diagonal.empty()                       ? std::string("it is not diagonal")
+                        : !site || site->whyNot.empty() ? std::string("there is none")
+                                                        : site->whyNot),
+            layer.name, "nothing was written; leave the transform out, or export the recipe instead");
+    if (!site->producerNorm.empty())
+        m_normFactors[site->producerNorm] = diagonal;
+    return {};
+}
+
+Expected<void> Writing::plain(const std::string& name, DType type, Shape shape, MatrixView values)
+{
+    std::vector<std::byte> bytes = recipe::encodeStored(type, values);
+    m_expected[name] = decodedDigest(values);
+    return m_writer.add(name, type, std::move(shape), std::move(bytes));
 }
 
 Expected<void> Writing::otherTensors(ExportReport& report)
 {
+    const auto stored = recipe::asStored(m_input.runner->sharedModel());
     double worst = 0;
     for (const auto& tensor : m_model.checkpoint().tensors()) {
         QS_CHECK(m_job.poll());
         const std::string name = m_model.hfName(tensor);
         if (m_written.contains(name) || (m_spec.tiedEmbeddings && name == "lm_head.weight"))
             continue;
-        const auto factors = m_normFactors.find(name);
-        const bool plain = dtypeInfo(tensor.dtype).floating;
-        if (factors == m_normFactors.end() && !plain && tensor.dtype != DType::Packed
-            && dtypeInfo(tensor.dtype).blockElements == 1) {
-            // Integers and the like travel as they are.
+        m_elements += static_cast<double>(elementCount(tensor.shape).value_or(0));
+        if (recipe::travelsRaw(tensor.dtype)) {
             QS_TRY(raw, m_model.checkpoint().readRaw(tensor));
             QS_CHECK(m_writer.add(name, tensor.dtype, tensor.shape, std::move(raw)));
             continue;
         }
-        QS_TRY(values, m_model.load(name));
-        DType type = plain ? tensor.dtype : m_plain;
-        if (factors != m_normFactors.end()) {
-            type = DType::F32; // a folded norm is not a bfloat16 number any more
-            for (std::size_t i = 0; i < values.values().size(); ++i)
-                values.values()[i] = static_cast<float>(static_cast<double>(values.values()[i]) * factors->second[i]);
+        const DType type = recipe::denseStorageType(tensor.dtype);
+        QS_TRY(values, stored->load(name));
+        if (const auto factors = m_normFactors.find(name); factors != m_normFactors.end()) {
+            values = recipe::foldIntoNorm(values, factors->second, type);
+            for (const float value : std::as_const(values).values())
+                if (!std::isfinite(value))
+                    return fail(Errc::NotFinite, "the transform that folds into it leaves the range of " + torchName(type),
+                        name, "nothing was written; use a milder transform");
+        } else if (!dtypeInfo(tensor.dtype).floating) {
+            QS_TRY(exact, m_model.load(name));
+            for (std::size_t i = 0; i < exact.values().size(); ++i)
+                if (const double value = exact.values()[i]; value != 0.0)
+                    worst = std::max(worst, std::abs(static_cast<double>(values.values()[i]) - value) / std::abs(value));
         }
-        if (type != DType::F32 && type != DType::F16 && type != DType::BF16)
-            type = DType::F32;
-        std::vector<std::byte> bytes = encodePlain(values, type);
-        RowMatrix back(values.rows(), values.cols());
-        QS_CHECK(decodeToFloat(type, bytes, back.values()));
-        for (std::size_t i = 0; i < values.values().size(); ++i) {
-            const double value = values.values()[i];
-            if (value != 0.0)
-                worst = std::max(worst, std::abs(back.values()[i] - value) / std::abs(value));
-        }
-        m_expected[name] = decodedDigest(back);
-        QS_CHECK(m_writer.add(name, type, tensor.shape, std::move(bytes)));
+        QS_CHECK(plain(name, type, tensor.shape, values));
     }
     if (worst > 0)
-        report.findings.push_back({"plain-rounding", "info", torchName(m_plain),
-            fmt::format("tensors outside the compressed layers were block-quantized and are stored as {}; largest relative "
+        report.findings.push_back({"plain-rounding", "info", "tensors outside the compressed layers",
+            fmt::format("are block-quantized in the source and stored as float16, as they were simulated; largest relative "
                         "rounding {:.2g}",
-                torchName(m_plain), worst)});
+                worst)});
     return {};
+}
+
+recipe::RecipeSize Writing::size() const
+{
+    recipe::RecipeSize size;
+    double weights = 0;
+    for (const auto& [index, bits] : m_bits)
+        weights += static_cast<double>(bits.weights);
+    size.bitsLayers = weights > 0 ? 8.0 * static_cast<double>(m_layerBytes) / weights : 0.0;
+    size.bytesFile = static_cast<double>(m_writer.totalBytes());
+    size.bitsFile = m_elements > 0 ? 8.0 * size.bytesFile / m_elements : 0.0;
+    return size;
+}
+
+/// The size that was promised before the export is the size that was written.
+void Writing::checkEstimate(ExportReport& report) const
+{
+    const auto promised = recipe::recipeSize(m_model, m_input.assignment, m_bits);
+    if (promised.bytesFile != report.size.bytesFile || promised.bitsLayers != report.size.bitsLayers)
+        report.findings.push_back({"bytes-accounted", "warning", "size",
+            fmt::format("{:.0f} bytes were written where {:.0f} were accounted for: report this as a bug", report.size.bytesFile,
+                promised.bytesFile)});
 }
 
 Expected<void> Writing::verify(const std::filesystem::path& folder, ExportReport& report) const
@@ -310,6 +359,8 @@ Expected<void> Writing::verify(const std::filesystem::path& folder, ExportReport
     for (const auto& problem : written->spec().problems)
         if (problem.severity == "error")
             report.findings.push_back({"reopens", "error", problem.where, problem.message});
+    if (const std::string difference = configDifference(m_spec, written->spec()); !difference.empty())
+        report.findings.push_back({"config-equals-model", "error", "config.json", difference});
     report.verified = equal == m_expected.size() && !report.hasErrors();
     if (report.verified)
         report.findings.push_back({"dequantized-equals-simulated", "info", "all tensors",
@@ -326,6 +377,8 @@ Expected<ExportReport> CompressedTensorsExporter::write(
         return fail(
             Errc::InvalidArgument, report.findings.front().message, report.findings.front().where, "nothing was written");
     QS_TRY(schemes, schemeMap(input));
+    // What can be refused is refused before the layers are computed.
+    QS_TRY(config, configOf(input.runner->model(), torchName(plainType(input.runner->model()))));
     QS_TRY(folder, AtomicFolder::create(target));
     Writing writing(input, folder.path(), job);
     QS_CHECK(writing.layers(schemes));
@@ -336,7 +389,6 @@ Expected<ExportReport> CompressedTensorsExporter::write(
         report.files.emplace_back(file);
 
     const auto& spec = input.runner->model().spec();
-    QS_TRY(config, configOf(input.runner->model(), torchName(writing.plain())));
     if (!schemes.groups.empty()) {
         nlohmann::json groups = nlohmann::json::object();
         int number = 0;
@@ -354,7 +406,7 @@ Expected<ExportReport> CompressedTensorsExporter::write(
     }
     QS_CHECK(writeTextFile(folder.path() / "config.json", config.dump(2) + "\n"));
     report.files.emplace_back("config.json");
-    QS_TRY(side, writeSideFiles(input.runner->model(), folder.path()));
+    QS_TRY(side, writeSideFiles(input.runner->model(), folder.path(), report.findings));
     for (auto& file : side)
         report.files.emplace_back(file);
     const nlohmann::json provenance = {{"producer", kProducer}, {"model_id", input.runner->model().id()},
@@ -362,10 +414,15 @@ Expected<ExportReport> CompressedTensorsExporter::write(
     QS_CHECK(writeTextFile(folder.path() / "quantscope.json", provenance.dump(2) + "\n"));
     report.files.emplace_back("quantscope.json");
 
+    std::error_code code;
     job.progress(0.92, "reading back");
     QS_CHECK(writing.verify(folder.path(), report));
     report.layerBytes = writing.layerBytes();
-    report.size = recipe::recipeSize(input.runner->model(), writing.bits());
+    report.size = writing.size();
+    writing.checkEstimate(report);
+    for (const auto& file : report.files)
+        if (file.extension() == ".safetensors")
+            report.checkpointBytes += std::filesystem::file_size(folder.path() / file, code);
     if (report.hasErrors())
         return fail(Errc::Internal, "verification failed: " + report.findings.back().message, report.findings.back().where,
             "nothing was left behind");

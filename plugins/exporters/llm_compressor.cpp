@@ -55,6 +55,17 @@ void text(YAML::Emitter& out, const std::string& key, const std::string& value)
     out << YAML::Key << key << YAML::Value << YAML::DoubleQuoted << value;
 }
 
+/// The shortest text that reads back as this number. An exponent needs a point before it: YAML 1.1 takes 1e-05 for a word.
+void real(YAML::Emitter& out, const std::string& key, double value)
+{
+    std::string digits = fmt::format("{}", value);
+    if (const auto e = digits.find('e'); e != std::string::npos && digits.find('.') == std::string::npos)
+        digits.insert(e, ".0");
+    else if (digits.find_first_not_of("-0123456789") == std::string::npos)
+        digits += ".0";
+    out << YAML::Key << key << YAML::Value << digits;
+}
+
 void list(YAML::Emitter& out, const std::string& key, const std::vector<std::string>& values)
 {
     out << YAML::Key << key << YAML::Value << YAML::Flow << YAML::BeginSeq;
@@ -127,9 +138,12 @@ public:
                         "the clip search has no counterpart; llm-compressor's AWQ only scales"});
             }
         }
-        for (const auto& finding : lintSchemes(input))
-            if (finding.id == "fusion-uniform" || finding.id == "dense-stream-width")
-                findings.push_back(finding);
+        for (Finding finding : lintSchemes(input)) {
+            if (finding.id == "act-order-removed")
+                finding.severity = "error"; // the recipe would not even parse
+            if (finding.id == "fusion-uniform" || finding.id == "dense-stream-width" || finding.id == "act-order-removed")
+                findings.push_back(std::move(finding));
+        }
         return findings;
     }
 
@@ -166,7 +180,7 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
                 out << YAML::Key << "duo_scaling" << YAML::Value << recipe::boolValue(transform->parameters, "duo_scaling");
                 out << YAML::Key << "n_grid" << YAML::Value << recipe::intValue(transform->parameters, "n_grid");
             } else {
-                out << YAML::Key << "smoothing_strength" << YAML::Value << recipe::realValue(transform->parameters, "alpha");
+                real(out, "smoothing_strength", recipe::realValue(transform->parameters, "alpha"));
             }
             out << YAML::EndMap << YAML::EndMap;
         }
@@ -176,16 +190,16 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
             out << YAML::Key << "pruning" + suffix + "_modifiers" << YAML::Value << YAML::BeginMap;
             if (pruner->id == "magnitude") {
                 out << YAML::Key << "MagnitudePruningModifier" << YAML::Value << YAML::BeginMap;
-                out << YAML::Key << "init_sparsity" << YAML::Value << 0.0 << YAML::Key << "final_sparsity" << YAML::Value
-                    << sparsity;
+                real(out, "init_sparsity", 0.0);
+                real(out, "final_sparsity", sparsity);
                 text(out, "mask_structure", pattern == "free" ? "unstructured" : pattern);
             } else {
                 const bool solved = pruner->id == "sparsegpt";
                 out << YAML::Key << (solved ? "SparseGPTModifier" : "WandaPruningModifier") << YAML::Value << YAML::BeginMap;
-                out << YAML::Key << "sparsity" << YAML::Value << sparsity;
+                real(out, "sparsity", sparsity);
                 text(out, "mask_structure", pattern == "free" ? "0:0" : pattern);
                 if (const auto* solver = only(pipeline, Slot::Rounding); solved && solver && solver->id == "obs")
-                    out << YAML::Key << "dampening_frac" << YAML::Value << recipe::realValue(solver->parameters, "damp");
+                    real(out, "dampening_frac", recipe::realValue(solver->parameters, "damp"));
             }
             list(out, "targets", targets);
             out << YAML::EndMap << YAML::EndMap;
@@ -207,7 +221,7 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
                 activations(out, *act);
             out << YAML::EndMap << YAML::EndMap;
             if (gptq) {
-                out << YAML::Key << "dampening_frac" << YAML::Value << recipe::realValue(solver->parameters, "damp");
+                real(out, "dampening_frac", recipe::realValue(solver->parameters, "damp"));
                 out << YAML::Key << "block_size" << YAML::Value << recipe::intValue(solver->parameters, "block");
                 if (order == "none")
                     out << YAML::Key << "actorder" << YAML::Value << YAML::Null;

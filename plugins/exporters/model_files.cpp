@@ -3,7 +3,9 @@
 
 #include "core/base/atomic_file.h"
 #include "core/io/tokenizer.h"
+#include "core/recipe/storage.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace qs::plugins {
@@ -22,14 +24,104 @@ bool isGguf(const model::Model& model)
     return model.checkpoint().format() == "gguf";
 }
 
+/// The rotation in the words of config.json.
+Expected<nlohmann::json> ropeScaling(const model::Model& model)
+{
+    const model::RopeSpec& rope = model.spec().rope;
+    const auto refuse = [&](std::string message) {
+        return fail(Errc::Unsupported, std::move(message), model.checkpoint().path().string(),
+            "export from the Hugging Face checkpoint instead");
+    };
+    if (!rope.factors.empty())
+        return refuse("its rotary frequencies are a table (" + rope.factors + "), which no config.json can state");
+    if (rope.dims != model.spec().headDim)
+        return refuse(fmt::format("only {} of {} dimensions of a head are rotated, which no config.json of its kind can state",
+            rope.dims, model.spec().headDim));
+    if (rope.scaling == "none")
+        return nlohmann::json();
+    const auto context = static_cast<Index>(rope.originalContext);
+    if (rope.scaling == "linear")
+        return nlohmann::json{{"rope_type", "linear"}, {"factor", rope.factor}};
+    if (rope.scaling == "llama3")
+        return nlohmann::json{{"rope_type", "llama3"}, {"factor", rope.factor}, {"low_freq_factor", rope.lowFreqFactor},
+            {"high_freq_factor", rope.highFreqFactor}, {"original_max_position_embeddings", context}};
+    if (rope.scaling == "yarn")
+        return nlohmann::json{{"rope_type", "yarn"}, {"factor", rope.factor}, {"original_max_position_embeddings", context},
+            {"beta_fast", rope.betaFast}, {"beta_slow", rope.betaSlow}};
+    return refuse("rope scaling '" + rope.scaling + "' cannot be written to a config.json");
+}
+
+Expected<nlohmann::json> configFromSpec(const model::Model& model)
+{
+    const auto& spec = model.spec();
+    // GGUF calls mistral "llama": the window is what tells them apart.
+    const std::string type = spec.modelType == "llama" && spec.slidingWindow > 0 ? "mistral" : spec.modelType;
+    const std::map<std::string, std::string> classes
+        = {{"llama", "LlamaForCausalLM"}, {"mistral", "MistralForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}};
+    const auto known = classes.find(type);
+    if (known == classes.end())
+        return fail(Errc::Unsupported, "no config.json can be made for architecture '" + type + "'",
+            model.checkpoint().path().string());
+    nlohmann::json config = {{"architectures", {known->second}}, {"model_type", type}, {"hidden_size", spec.hidden},
+        {"intermediate_size", spec.ffn}, {"num_hidden_layers", spec.blocks}, {"num_attention_heads", spec.heads},
+        {"num_key_value_heads", spec.kvHeads}, {"head_dim", spec.headDim}, {"vocab_size", spec.vocab},
+        {"max_position_embeddings", spec.context}, {"rms_norm_eps", spec.normEps}, {"rope_theta", spec.rope.theta},
+        {"tie_word_embeddings", spec.tiedEmbeddings}, {"hidden_act", "silu"}, {"initializer_range", 0.02},
+        {"use_cache", true}};
+    if (type == "llama") {
+        config["attention_bias"] = model.tensor("model.layers.0.self_attn.q_proj.bias") != nullptr;
+        config["mlp_bias"] = model.tensor("model.layers.0.mlp.down_proj.bias") != nullptr;
+    }
+    if (type == "mistral")
+        config["sliding_window"] = spec.slidingWindow;
+    if (type == "qwen2" && spec.slidingWindow > 0) {
+        config["use_sliding_window"] = true;
+        config["sliding_window"] = spec.slidingWindow;
+        config["max_window_layers"] = 0;
+    }
+    QS_TRY(scaling, ropeScaling(model));
+    if (!scaling.is_null())
+        config["rope_scaling"] = scaling;
+    return config;
+}
+
 } // namespace
+
+std::string configDifference(const model::ModelSpec& source, const model::ModelSpec& written)
+{
+    std::string text;
+    const auto compare = [&](const char* what, double was, double is) {
+        if (was != is && text.empty())
+            text = fmt::format("says {} {}, the model has {}", what, is, was);
+    };
+    compare("hidden_size", static_cast<double>(source.hidden), static_cast<double>(written.hidden));
+    compare("intermediate_size", static_cast<double>(source.ffn), static_cast<double>(written.ffn));
+    compare("num_hidden_layers", static_cast<double>(source.blocks), static_cast<double>(written.blocks));
+    compare("num_attention_heads", static_cast<double>(source.heads), static_cast<double>(written.heads));
+    compare("num_key_value_heads", static_cast<double>(source.kvHeads), static_cast<double>(written.kvHeads));
+    compare("head_dim", static_cast<double>(source.headDim), static_cast<double>(written.headDim));
+    compare("vocab_size", static_cast<double>(source.vocab), static_cast<double>(written.vocab));
+    compare("max_position_embeddings", static_cast<double>(source.context), static_cast<double>(written.context));
+    compare("rms_norm_eps", source.normEps, written.normEps);
+    compare("tie_word_embeddings", source.tiedEmbeddings ? 1 : 0, written.tiedEmbeddings ? 1 : 0);
+    for (int block = 0; block < source.blocks && block < written.blocks; ++block)
+        compare("a sliding window of", static_cast<double>(source.windowOf(block)), static_cast<double>(written.windowOf(block)));
+    const model::RopeSpec &was = source.rope, &is = written.rope;
+    compare("rope_theta", was.theta, is.theta);
+    compare("rotated dimensions", static_cast<double>(was.dims), static_cast<double>(is.dims));
+    if (was.scaling != is.scaling && text.empty())
+        text = "says rope scaling '" + is.scaling + "', the model has '" + was.scaling + "'";
+    if (was.scaling != "none") {
+        compare("rope factor", was.factor, is.factor);
+        compare("original_max_position_embeddings", was.originalContext, is.originalContext);
+    }
+    return text;
+}
 
 DType plainType(const model::Model& model)
 {
     const io::TensorInfo* embeddings = model.tensor("model.embed_tokens.weight");
-    if (embeddings && (embeddings->dtype == DType::F16 || embeddings->dtype == DType::BF16 || embeddings->dtype == DType::F32))
-        return embeddings->dtype;
-    return DType::F16;
+    return embeddings ? recipe::denseStorageType(embeddings->dtype) : DType::F16;
 }
 
 std::string torchName(DType type)
@@ -51,33 +143,10 @@ Expected<nlohmann::json> configOf(const model::Model& model, const std::string& 
         if (!config.is_object())
             return fail(Errc::Format, "is not a JSON object", file.string());
         config.erase("quantization_config");
+        config.erase("compression_config");
     } else {
-        const auto& spec = model.spec();
-        const std::string type = spec.modelType.empty() ? "llama" : spec.modelType;
-        const std::map<std::string, std::string> classes
-            = {{"llama", "LlamaForCausalLM"}, {"mistral", "MistralForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}};
-        const auto known = classes.find(type);
-        if (known == classes.end())
-            return fail(Errc::Unsupported, "no config.json can be made for architecture '" + type + "'",
-                model.checkpoint().path().string());
-        config = {{"architectures", {known->second}}, {"model_type", type}, {"hidden_size", spec.hidden},
-            {"intermediate_size", spec.ffn}, {"num_hidden_layers", spec.blocks}, {"num_attention_heads", spec.heads},
-            {"num_key_value_heads", spec.kvHeads}, {"head_dim", spec.headDim}, {"vocab_size", spec.vocab},
-            {"max_position_embeddings", spec.context}, {"rms_norm_eps", spec.normEps}, {"rope_theta", spec.rope.theta},
-            {"tie_word_embeddings", spec.tiedEmbeddings}, {"hidden_act", "silu"},
-            {"attention_bias", model.tensor("model.layers.0.self_attn.q_proj.bias") != nullptr}, {"mlp_bias", false},
-            {"initializer_range", 0.02}, {"use_cache", true}};
-        if (spec.slidingWindow > 0)
-            config["sliding_window"] = spec.slidingWindow;
-        if (spec.rope.scaling == "linear")
-            config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", spec.rope.factor}};
-        else if (spec.rope.scaling == "llama3")
-            config["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", spec.rope.factor},
-                {"low_freq_factor", spec.rope.lowFreqFactor}, {"high_freq_factor", spec.rope.highFreqFactor},
-                {"original_max_position_embeddings", static_cast<Index>(spec.rope.originalContext)}};
-        else if (spec.rope.scaling != "none")
-            return fail(Errc::Unsupported, "rope scaling '" + spec.rope.scaling + "' cannot be written to a config.json",
-                model.checkpoint().path().string());
+        QS_TRY(made, configFromSpec(model));
+        config = std::move(made);
         const auto& meta = model.checkpoint().metadata();
         for (const auto& [key, name] :
             {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"}, std::pair{"tokenizer.ggml.eos_token_id", "eos_token_id"},
@@ -94,11 +163,18 @@ Expected<nlohmann::json> configOf(const model::Model& model, const std::string& 
     return config;
 }
 
-Expected<std::vector<std::string>> writeSideFiles(const model::Model& model, const fs::path& folder)
+Expected<std::vector<std::string>> writeSideFiles(
+    const model::Model& model, const fs::path& folder, std::vector<recipe::Finding>& findings)
 {
     std::vector<std::string> written;
     if (isGguf(model)) {
-        QS_CHECK(io::writeTokenizerFiles(model.checkpoint(), folder));
+        if (auto done = io::writeTokenizerFiles(model.checkpoint(), folder); !done) {
+            if (done.error().code == Errc::Io)
+                return tl::unexpected(std::move(done).error());
+            findings.push_back(
+                {"tokenizer", "warning", done.error().where, "no tokenizer is written: " + done.error().message});
+            return written;
+        }
         for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
             written.emplace_back(name);
         return written;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/model/model.h"
+#include "core/recipe/exporter.h"
 
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
@@ -15,10 +16,14 @@ namespace qs::plugins {
 Expected<nlohmann::json> configOf(const model::Model& model, const std::string& dtype);
 
 /// Copies the tokenizer's and generation files beside a Hugging Face checkpoint, or writes them from GGUF metadata.
-/// Returns the names of the files written. Errors: Io.
-Expected<std::vector<std::string>> writeSideFiles(const model::Model& model, const std::filesystem::path& folder);
+/// Returns the names of the files written; a GGUF tokenizer that cannot be written is a warning. Errors: Io.
+Expected<std::vector<std::string>> writeSideFiles(
+    const model::Model& model, const std::filesystem::path& folder, std::vector<recipe::Finding>& findings);
 
-/// The type that a model's plain weights are stored in: its embeddings', or F16 where those are block-quantized.
+/// What a model read back from an export computes differently from the one it was made of, in words; empty when nothing.
+std::string configDifference(const model::ModelSpec& source, const model::ModelSpec& written);
+
+/// The type that a config.json names: that of the stored embeddings.
 DType plainType(const model::Model& model);
 std::string torchName(DType type); ///< "float16", "bfloat16", "float32".
 

@@ -22,8 +22,9 @@ public:
     std::vector<recipe::Finding> lint(const ExportInput&) const override { return {}; }
 
     Expected<ExportReport> write(
-        const ExportInput& input, const std::filesystem::path& target, const JobContext&) const override
+        const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override
     {
+        QS_CHECK(job.poll());
         nlohmann::json json = recipe::recipeToJson(input.recipe);
         json["producer"] = kProducer;
         json["model_id"] = input.runner->model().id();

@@ -34,6 +34,8 @@ std::string refusal(const nlohmann::json& runtime, const CheckpointFacts& facts)
                 return fmt::format("group size {} has no kernel there", group);
     if (runtime["fused_uniform"].get<bool>() && !facts.fusionUniform)
         return "layers that it fuses (q, k, v or gate, up) have different schemes";
+    if (facts.activationOrder && !runtime["activation_order"].get<bool>())
+        return "act-order by group (g_idx) was removed from compressed-tensors in 0.19";
     if (facts.sparsityTargets && !runtime["sparsity_config"].get<bool>())
         return "sparsity_config has targets, which it refuses";
     return {};

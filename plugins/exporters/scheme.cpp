@@ -49,8 +49,7 @@ Expected<std::optional<WeightScheme>> weightScheme(const recipe::Pipeline& pipel
     if (!id || *id == quant::GridId::AsymRealZero)
         return fail(Errc::Unsupported,
             "grid '" + recipe::textValue(call->parameters, "grid") + "' has real zero points, which no runtime loads");
-    // sym-shifted puts its zero at 2^(b-1) - 1, which only an asymmetric scheme can state.
-    scheme.symmetric = quant::isSymmetric(*id) && *id != quant::GridId::SymShifted;
+    scheme.symmetric = !recipe::storesZeroPoints(*id);
     QS_TRY(group, quant::resolveGroup(recipe::intValue(call->parameters, "group"), cols));
     scheme.group = group == cols ? 0 : group;
     for (const auto& stage : pipeline[Slot::Rounding])
@@ -130,6 +129,7 @@ std::vector<Finding> lintSchemes(const recipe::ExportInput& input)
     std::vector<Finding> findings;
     std::set<int> oddWidths;
     bool pruned = false;
+    bool ordered = false;
     std::vector<std::optional<WeightScheme>> schemes(spec.layers.size());
     for (std::size_t i = 0; i < spec.layers.size(); ++i) {
         const auto& pipeline = input.assignment.layers[i];
@@ -145,6 +145,7 @@ std::vector<Finding> lintSchemes(const recipe::ExportInput& input)
         schemes[i] = *scheme;
         if (*scheme && (*scheme)->bits != 4 && (*scheme)->bits != 8)
             oddWidths.insert((*scheme)->bits);
+        ordered = ordered || (*scheme && (*scheme)->activationOrder);
         pruned = pruned || !(*pipeline)[Slot::Pruner].empty();
         if (!(*pipeline)[Slot::ActivationGrid].empty())
             findings.push_back({"activation-grid", "error", spec.layers[i].name,
@@ -167,6 +168,10 @@ std::vector<Finding> lintSchemes(const recipe::ExportInput& input)
             fmt::format("{}-bit codes use the dense stream of compressed-tensors 0.18 and later; older readers decode them "
                         "wrongly, and vLLM loads 4 and 8 bits only without an extra kernel",
                 bits)});
+    if (ordered)
+        findings.push_back({"act-order-removed", "warning", "actorder",
+            "act-order by group was removed in compressed-tensors 0.19 and llm-compressor 0.14, which refuse it; actorder=static "
+            "loads everywhere"});
     if (pruned)
         findings.push_back(
             {"sparsity-dense", "info", "sparsity", "zeros are stored densely: no runtime loads sparse checkpoints any more"});

@@ -41,7 +41,7 @@ Expected<SchemeMap> schemeMap(const recipe::ExportInput& input);
 std::vector<std::string> targetsOf(const std::vector<model::LayerIndex>& layers, const model::ModelSpec& spec, bool all);
 
 /// Lints that every runtime format shares: group divides, fusion groups uniform, grids expressible, activation grids, bit
-/// widths.
+/// widths, act-order.
 std::vector<recipe::Finding> lintSchemes(const recipe::ExportInput& input);
 
 } // namespace qs::plugins

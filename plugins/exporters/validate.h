@@ -14,6 +14,7 @@ struct CheckpointFacts {
     std::set<Index> groups; ///< 0: one scale per row.
     bool fusionUniform = true;
     bool sparsityTargets = false;
+    bool activationOrder = false; ///< Columns are grouped by g_idx.
     bool broken = false; ///< A finding of severity error.
 };
 /// Looks the facts up in the runtime table (runtimes.json).

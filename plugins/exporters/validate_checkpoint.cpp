@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 namespace qs::plugins {
 namespace {
@@ -19,6 +20,18 @@ using recipe::Finding;
 const std::set<std::string> kWeightKeys = {"num_bits", "type", "symmetric", "group_size", "strategy", "block_structure",
     "dynamic", "actorder", "scale_dtype", "zp_dtype", "observer", "observer_kwargs"};
 const std::set<std::string> kSchemeKeys = {"targets", "weights", "input_activations", "output_activations", "format"};
+
+/// A string field; empty, with a finding, where it is something else.
+std::string textField(const nlohmann::json& object, const char* key, const std::string& where, std::vector<Finding>& findings)
+{
+    const auto found = object.find(key);
+    if (found == object.end() || found->is_null())
+        return {};
+    if (found->is_string())
+        return found->get<std::string>();
+    findings.push_back({"field-type", "error", where + "." + key, "must be a string"});
+    return {};
+}
 
 /// Does a target or ignore entry match a layer? Exact name, class name, or `re:` with Python's re.match (anchored at the start
 /// only).
@@ -111,7 +124,8 @@ void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
             add("unknown-key", "error", where + "." + key, "is not a key of a scheme; compressed-tensors refuses it");
     Scheme scheme;
     scheme.name = name;
-    scheme.targets = targets(json.value("targets", nlohmann::json()), where + ".targets");
+    const auto targetList = json.find("targets");
+    scheme.targets = targets(targetList == json.end() ? nlohmann::json() : *targetList, where + ".targets");
     const auto weights = json.find("weights");
     if (weights == json.end() || !weights->is_object()) {
         add("scheme", "error", where + ".weights", "is missing");
@@ -121,19 +135,35 @@ void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
         if (!kWeightKeys.contains(key))
             add("unknown-key", "error", where + ".weights." + key,
                 "is not a key of QuantizationArgs; compressed-tensors refuses it");
-    const auto bits = weights->find("num_bits");
-    if (bits == weights->end() || !bits->is_number_integer() || bits->get<int>() < 2 || bits->get<int>() > 8)
-        add("num-bits", "error", where + ".weights.num_bits", "must be a whole number from 2 to 8");
+    const auto number = [&](const char* key) -> std::optional<Index> { // a whole number that fits, nothing for anything else
+        const auto found = weights->find(key);
+        if (found == weights->end() || !found->is_number_integer())
+            return std::nullopt;
+        if (found->is_number_unsigned() && found->get<std::uint64_t>() > std::uint64_t{1} << 32)
+            return std::nullopt;
+        return found->get<Index>();
+    };
+    if (const auto bits = number("num_bits"); bits && *bits >= 2 && *bits <= 8)
+        scheme.bits = static_cast<int>(*bits);
     else
-        scheme.bits = bits->get<int>();
-    if (const auto symmetric = weights->find("symmetric"); symmetric != weights->end() && symmetric->is_boolean())
-        scheme.symmetric = symmetric->get<bool>();
-    const auto group = weights->find("group_size");
-    const bool hasGroup = group != weights->end() && group->is_number_integer() && group->get<Index>() > 0;
-    scheme.group = hasGroup ? group->get<Index>() : 0;
-    const auto strategyIt = weights->find("strategy");
-    const std::string strategy = strategyIt != weights->end() && strategyIt->is_string() ? strategyIt->get<std::string>()
-                                                                                         : (hasGroup ? "group" : "channel");
+        add("num-bits", "error", where + ".weights.num_bits", "must be a whole number from 2 to 8");
+    if (const auto symmetric = weights->find("symmetric"); symmetric != weights->end()) {
+        if (symmetric->is_boolean())
+            scheme.symmetric = symmetric->get<bool>();
+        else
+            add("field-type", "error", where + ".weights.symmetric", "must be true or false");
+    }
+    const auto group = number("group_size");
+    const bool hasGroup = group && *group > 0;
+    scheme.group = hasGroup ? *group : 0;
+    std::string strategy = textField(*weights, "strategy", where + ".weights", m_findings);
+    if (strategy.empty())
+        strategy = hasGroup ? "group" : "channel";
+    if (const auto order = weights->find("actorder"); order != weights->end() && (*order == "group" || *order == "dynamic")) {
+        m_facts.activationOrder = true;
+        add("act-order-removed", "warning", where + ".weights.actorder",
+            "compressed-tensors 0.19 and later refuse act-order by group; 'static' needs no g_idx");
+    }
     if ((strategy == "group") != hasGroup)
         add("strategy-group", "error", where + ".weights", fmt::format("strategy '{}' and group_size do not agree", strategy));
     (scheme.symmetric ? m_facts.symmetricBits : m_facts.asymmetricBits).insert(scheme.bits);
@@ -146,7 +176,7 @@ void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
 
 void ConfigLint::read(const nlohmann::json& config)
 {
-    const std::string status = config.value("quantization_status", std::string());
+    const std::string status = textField(config, "quantization_status", "quantization_config", m_findings);
     if (status != "compressed")
         add("status", "warning", "quantization_config.quantization_status",
             "is '" + status + "', on disk it should be 'compressed'");
@@ -159,7 +189,7 @@ void ConfigLint::read(const nlohmann::json& config)
     if (const auto ignore = config.find("ignore"); ignore != config.end())
         m_ignore = targets(*ignore, "quantization_config.ignore");
     if (const auto sparsity = config.find("sparsity_config");
-        sparsity != config.end() && sparsity->is_object() && sparsity->contains("targets") && !(*sparsity)["targets"].empty()) {
+        sparsity != config.end() && sparsity->is_object() && sparsity->contains("targets") && !sparsity->at("targets").empty()) {
         m_facts.sparsityTargets = true;
         add("sparsity-targets", "warning", "quantization_config.sparsity_config",
             "has targets: vLLM refuses sparse checkpoints; store zeros densely");
@@ -261,7 +291,9 @@ Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, cons
             quantization = config["quantization_config"];
     }
     ConfigLint lint(report.findings, facts);
-    const std::string method = quantization.is_object() ? quantization.value("quant_method", std::string()) : std::string();
+    const std::string method = quantization.is_object()
+        ? textField(quantization, "quant_method", "quantization_config", report.findings)
+        : std::string();
     if (method == "compressed-tensors") {
         facts.format = "compressed-tensors";
         lint.read(quantization);

@@ -45,6 +45,12 @@ const std::map<std::string, std::set<std::string>>& modifierArguments()
     return table;
 }
 
+/// A mapping's key as text: lists and mappings can be keys of YAML, and are shown as such.
+std::string keyText(const YAML::Node& key)
+{
+    return key.IsScalar() ? key.Scalar() : std::string("(a key that is not text)");
+}
+
 void lintModifier(
     const std::string& name, const YAML::Node& arguments, const std::string& where, std::vector<Finding>& findings)
 {
@@ -59,8 +65,12 @@ void lintModifier(
             {"modifier-known", "warning", where, "'" + name + "' is not in the table of modifiers that this version checks"});
         return;
     }
+    if (!arguments.IsMap()) {
+        findings.push_back({"modifier-arguments", "error", where, "must be a mapping of arguments"});
+        return;
+    }
     for (const auto& argument : arguments) {
-        const auto key = argument.first.as<std::string>();
+        const std::string key = keyText(argument.first);
         if (!known->second.contains(key))
             findings.push_back({"modifier-arguments", "error", where + "." + key, "is not an argument of " + name});
         // PyYAML reads an unquoted 2:4 as the base-60 integer 124; yaml-cpp marks quoted scalars with the tag "!".
@@ -91,14 +101,14 @@ Expected<recipe::ValidationReport> validateLlmCompressor(const std::filesystem::
     bool quantizing = false;
     if (root.IsMap()) {
         for (const auto& stage : root) {
-            const auto stageName = stage.first.as<std::string>();
+            const std::string stageName = keyText(stage.first);
             if (!stageName.ends_with("_stage") || !stage.second.IsMap()) {
                 report.findings.push_back(
                     {"key-ignored", "warning", stageName, "does not end in _stage: llm-compressor skips it silently"});
                 continue;
             }
             for (const auto& group : stage.second) {
-                const auto groupName = group.first.as<std::string>();
+                const std::string groupName = keyText(group.first);
                 const std::string where = stageName + "." + groupName;
                 if (!groupName.ends_with("_modifiers") || !group.second.IsMap()) {
                     report.findings.push_back(
@@ -107,7 +117,7 @@ Expected<recipe::ValidationReport> validateLlmCompressor(const std::filesystem::
                 }
                 for (const auto& modifier : group.second) {
                     ++modifiers;
-                    const auto name = modifier.first.as<std::string>();
+                    const std::string name = keyText(modifier.first);
                     smoothing = smoothing || name == "AWQModifier" || name == "SmoothQuantModifier";
                     quantizing = quantizing || name == "QuantizationModifier" || name == "GPTQModifier";
                     lintModifier(name, modifier.second, where + "." + name, report.findings);

@@ -422,10 +422,11 @@ private Q_SLOTS:
         }
         QCOMPARE(replacements.bits().weights, weights);
         QCOMPARE(replacements.bits().perWeight(), 4.0 + 32.0 / 16.0);
-        const RecipeSize size = recipeSize(*m_llama, replacements.layerBits());
+        const RecipeSize size = replacements.size();
         QCOMPARE(size.bitsLayers, 6.0);
         const double others = 24 * 16 + 3 * 16; // embedding and norms, float32
-        QCOMPARE(size.bytesFile, static_cast<double>(weights) * 6.0 / 8.0 + others * 4.0);
+        QCOMPARE(size.bytesFile,
+            static_cast<double>(weights) * 6.0 / 8.0 + 16.0 * static_cast<double>(layers.size()) + others * 4.0);
         QCOMPARE(size.bitsFile, size.bytesFile * 8.0 / (static_cast<double>(weights) + others));
 
         Assignment none;
@@ -433,9 +434,10 @@ private Q_SLOTS:
         const RecipeReplacements untouched(runner, none);
         QS_REQUIRE(nothing, untouched.layer(0, weight(layers[0].module), {}));
         QVERIFY(!nothing);
-        const RecipeSize same = recipeSize(*m_llama, untouched.layerBits());
+        const RecipeSize same = untouched.size();
         QCOMPARE(same.bitsLayers, 0.0);
         QCOMPARE(same.bitsFile, 32.0);
+        QCOMPARE(same.bytesFile, checkpointSize(*m_llama).bytesFile);
     }
 
 private:
