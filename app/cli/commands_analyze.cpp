@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "arguments.h"
 #include "commands.h"
+#include "outputs.h"
 #include "text_table.h"
 
 #include "core/analysis/layer_analysis.h"
 #include "core/base/atomic_file.h"
+#include "core/base/version.h"
 
 #include <filesystem>
 #include <fmt/format.h>
@@ -30,6 +33,9 @@ std::string csvLine(const std::string& name, const analysis::LayerAnalysis& laye
 
 Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
 {
+    QS_CHECK(checkLayersOption(context, options.layers));
+    if (!options.out.empty())
+        QS_CHECK(checkOutputFolder("--out", options.out, false));
     QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
     const auto& spec = workspace.model->spec();
     QS_TRY(layers, selectLayers(spec, options.layers));
@@ -37,6 +43,8 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     Outcome outcome;
     outcome.json["layers"] = nlohmann::json::array();
     outcome.json["skipped"] = nlohmann::json::array();
+    outcome.json["producer"] = kProducer;
+    outcome.json["seed"] = context.job().seed;
     const auto& info = workspace.calibration.dump->info();
     outcome.json["dump"] = {{"id", workspace.calibration.dump->id()}, {"tokens", info.tokens}, {"seq_len", info.seqLen},
         {"policy", info.policy}, {"dataset_id", info.datasetId}};
@@ -44,7 +52,9 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         "sensitivity", "QSUR r", "lost bits"});
     std::string csv
         = "layer,channels,tokens,int8_channels,max_over_median,kurtosis,trace,lambda_max,sensitivity,qsur_r,lost_bits\n";
-    std::string verdicts;
+    std::string verdicts, warnings;
+    bool anyHoldout = false;
+    Index nonFinite = 0;
     SharedInputs shared;
     double done = 0;
     for (const model::LayerIndex index : layers) {
@@ -70,6 +80,13 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         input = result->input;
         nlohmann::json entry = analysis::layerToJson(layer.name, *result);
         const auto& in = *result->input;
+        entry["holdout"] = stats->hasHoldout();
+        anyHoldout = anyHoldout || stats->hasHoldout();
+        if (in.table.nonFinite > 0) {
+            nonFinite += in.table.nonFinite;
+            warnings += fmt::format("warning: {}: {} of {} activations are NaN or Inf; they count as 0 in every figure\n",
+                layer.name, in.table.nonFinite, in.channels * in.tokens);
+        }
         const auto optionalNumber
             = [](const std::optional<double>& value) { return value ? significant(*value) : std::string("-"); };
         table.add({layer.name, std::to_string(in.channels), std::to_string(in.tokens), std::to_string(in.outliers.int8Channels),
@@ -86,19 +103,28 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     if (outcome.json["layers"].empty())
         return fail(Errc::NotFound, "covers none of the layers asked for", options.dump,
             "capture a dump of this model, or choose other layers");
+    outcome.json["non_finite"] = nonFinite;
     if (!options.out.empty()) {
         std::error_code code;
         std::filesystem::create_directories(options.out, code);
         if (code)
-            return fail(Errc::Io, "cannot be created: " + code.message(), options.out, "check the folder's permissions");
+            return fail(
+                Errc::Io, "cannot be created: " + code.message(), "--out " + options.out, "check the folder's permissions");
         const std::filesystem::path folder(options.out);
         QS_CHECK(writeTextFile(folder / "layers.json", outcome.json.dump(2) + "\n"));
         QS_CHECK(writeTextFile(folder / "layers.csv", csv));
     }
     outcome.text = table.text() + verdicts;
-    for (const auto& skipped : outcome.json["skipped"])
-        outcome.text
-            += fmt::format("skipped {}: {}\n", skipped["layer"].get<std::string>(), skipped["reason"].get<std::string>());
+    if (!outcome.json["skipped"].empty()) {
+        std::vector<std::string> names;
+        for (const auto& skipped : outcome.json["skipped"])
+            names.push_back(skipped["layer"].get<std::string>());
+        warnings += wrapped("skipped, as the dump does not cover " + std::string(names.size() == 1 ? "it:" : "them:"), names);
+    }
+    if (!anyHoldout)
+        warnings += "no holdout: the dump keeps no sequences apart, so sensitivity is of the tokens that methods see\n";
+    warnings += "policy " + info.policy + "; dump " + workspace.calibration.dump->id().substr(0, 12) + "\n";
+    outcome.text += "\n" + warnings;
     return outcome;
 }
 

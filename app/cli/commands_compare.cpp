@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "arguments.h"
 #include "commands.h"
+#include "outputs.h"
 #include "text_table.h"
 
+#include "core/base/version.h"
 #include "core/io/checkpoint.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <limits>
+#include <set>
 
 namespace qs::cli {
 namespace {
@@ -33,33 +38,134 @@ std::string meanError(const Total& total)
         return "-";
     std::string text = percent(total.errorSum / static_cast<double>(total.measured));
     if (total.measured < total.layers)
-        text += " (" + std::to_string(total.measured) + " layers)";
+        text += " (" + counted(static_cast<std::size_t>(total.measured), "layer") + ")";
     return text;
+}
+
+constexpr double kWideGap = 0.2; // between holdout and fit error: more means that the methods fitted the sample
+
+bool wideGap(const recipe::LayerMetrics& metrics)
+{
+    return metrics.hasOutput && metrics.holdout && metrics.outputErrorFit > 0
+        && std::abs(metrics.outputError / metrics.outputErrorFit - 1.0) > kWideGap;
+}
+
+/// Time of the stages themselves: without the decoding of the weight and the reading of the statistics.
+double solverSeconds(const recipe::CompressedLayer& compressed)
+{
+    double seconds = 0;
+    for (const auto& report : compressed.reports)
+        seconds += report.seconds;
+    return seconds;
+}
+
+nlohmann::json stagesJson(const std::vector<recipe::StageReport>& reports)
+{
+    nlohmann::json list = nlohmann::json::array();
+    for (const auto& report : reports) {
+        nlohmann::json item = {{"stage", report.stage}, {"seconds", report.seconds}, {"notes", report.notes},
+            {"entries", nlohmann::json::object()}};
+        for (const auto& [key, value] : report.entries)
+            item["entries"][key] = std::visit([](const auto& v) { return nlohmann::json(v); }, value);
+        list.push_back(std::move(item));
+    }
+    return list;
+}
+
+nlohmann::json resultJson(const recipe::CompressedLayer& compressed, const recipe::LayerMetrics& metrics)
+{
+    const double missing = std::numeric_limits<double>::quiet_NaN();
+    nlohmann::json entry = {{"layer", compressed.layer}, {"canonical", recipe::formatPipeline(compressed.pipeline)},
+        {"bits_layers", compressed.bits.perWeight()}, {"seconds", solverSeconds(compressed)}, {"cached", compressed.fromCache},
+        {"sparsity", compressed.sparsity}, {"holdout", metrics.holdout},
+        {"metrics",
+            {{"output_error", number(metrics.hasOutput ? metrics.outputError : missing)},
+                {"output_error_fit", number(metrics.hasOutput ? metrics.outputErrorFit : missing)},
+                {"output_error_wa", metrics.outputErrorWA ? number(*metrics.outputErrorWA) : nlohmann::json(nullptr)},
+                {"weight_sqnr_db", number(metrics.weightSqnrDb)},
+                {"output_sqnr_db", number(metrics.hasOutput ? metrics.outputSqnrDb : missing)}}},
+        {"site_layers", compressed.siteLayers}, {"stages", stagesJson(compressed.reports)}};
+    if (!metrics.outputErrorWA)
+        entry["output_error_wa_reason"] = metrics.whyNoWA;
+    if (wideGap(metrics))
+        entry["warning"] = "holdout and fit error differ by more than 20 %";
+    return entry;
+}
+
+/// A layer that cannot be measured with what was given, while others can: the dump lacks it, or a plain matrix has a shape that
+/// the pipeline cannot take. Everything else ends the comparison.
+bool maySkip(const Error& error, const model::ModelSpec& spec)
+{
+    return error.code == Errc::NotFound
+        || (spec.family == model::Family::Plain
+            && (error.code == Errc::InvalidArgument || error.code == Errc::Mismatch || error.code == Errc::Unsupported));
+}
+
+/// Layers that were left out of one pipeline for the same reason.
+struct Skipped {
+    std::string pipeline, reason;
+    std::vector<std::string> layers;
+
+    std::string text() const
+    {
+        const std::string what = layers.size() == 1 ? layers.front() : counted(layers.size(), "layer");
+        const std::string title = fmt::format("skipped {} with {}: {}", what, pipeline, reason);
+        return layers.size() == 1 ? title + "\n" : title + "\n" + wrapped(" ", layers);
+    }
+};
+
+void addSkipped(std::vector<Skipped>& list, const std::string& pipeline, const Error& error, const std::string& layer)
+{
+    const std::string reason = error.hint.empty() ? error.message : error.message + " (" + error.hint + ")";
+    const auto known = std::find_if(
+        list.begin(), list.end(), [&](const Skipped& each) { return each.pipeline == pipeline && each.reason == reason; });
+    if (known == list.end())
+        list.push_back({pipeline, reason, {layer}});
+    else
+        known->layers.push_back(layer);
+}
+
+/// " of 16384 tokens", or nothing for a foreign dump, which does not say.
+std::string tokensText(Index tokens)
+{
+    return tokens > 0 ? fmt::format(" of {} tokens", tokens) : std::string();
+}
+
+/// NaN and Inf among the calibration activations of a layer's input.
+Index nonFiniteInputs(const recipe::Calibration& calibration, const std::string& layer)
+{
+    if (!calibration.dump || calibration.dump->inputOf(layer).empty())
+        return 0;
+    const auto stats = calibration.dump->stats(layer);
+    return stats ? (*stats)->fit.channels.nonFinite + (*stats)->holdout.channels.nonFinite : 0;
 }
 
 } // namespace
 
 Expected<Outcome> compare(const CompareOptions& options, Context& context)
 {
+    QS_CHECK(checkLayersOption(context, options.layers));
     QS_TRY(registry, context.stages());
     std::vector<recipe::Pipeline> pipelines;
     for (const auto& text : options.pipelines) {
-        QS_TRY(pipeline, recipe::loadPipeline(text, *registry));
-        QS_CHECK(recipe::checkPipeline(pipeline, *registry));
-        if (options.dump.empty())
-            for (const auto& need : recipe::pipelineNeeds(pipeline, *registry))
-                return fail(Errc::NotFound, "needs calibration (" + need + ")", text,
-                    "give --dump DUMP.h5; quantscope-cli capture writes one");
+        QS_TRY(pipeline, pipelineArgument(context, text, *registry, !options.dump.empty()));
         pipelines.push_back(std::move(pipeline));
     }
+    if (!options.saveTensors.empty())
+        QS_CHECK(checkOutputFile("--save-tensors", options.saveTensors, OutputKind::Safetensors));
     QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
     const auto& spec = workspace.model->spec();
     QS_TRY(layers, selectLayers(spec, options.layers));
 
     Outcome outcome;
     outcome.json["results"] = nlohmann::json::array();
+    outcome.json["skipped"] = nlohmann::json::array();
     outcome.json["policy"] = "float";
+    outcome.json["producer"] = kProducer;
+    outcome.json["seed"] = context.job().seed;
+    outcome.json["model_id"] = workspace.model->id();
     outcome.json["dump"] = options.dump.empty() ? nlohmann::json(nullptr) : nlohmann::json(options.dump);
+    outcome.json["dump_id"] = options.dump.empty() ? nlohmann::json(nullptr) : nlohmann::json(workspace.calibration.dump->id());
     const bool activations = std::any_of(pipelines.begin(), pipelines.end(),
         [](const recipe::Pipeline& pipeline) { return !pipeline[recipe::Slot::ActivationGrid].empty(); });
     std::vector<std::string> head = {"layer", "pipeline", "bits", "output error", "fit"};
@@ -70,72 +176,80 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
     TextTable table(head);
     std::vector<Total> totals(pipelines.size());
     std::vector<io::TensorToWrite> saved;
+    std::set<std::string> warnings;
+    std::vector<Skipped> skipped;
+    std::optional<Error> firstSkipped;
+    bool gap = false, noHoldout = false, cached = false;
     const double units = static_cast<double>(layers.size() * pipelines.size());
     double done = 0;
     for (const model::LayerIndex index : layers) {
         const auto& layer = spec.layers[static_cast<std::size_t>(index)];
         QS_TRY(W, workspace.model->loadWeight(layer));
+        const Index badInputs = nonFiniteInputs(workspace.calibration, layer.name);
+        if (badInputs > 0)
+            warnings.insert(
+                fmt::format("warning: {}: {} activations of the dump are NaN or Inf; they count as 0 in every figure",
+                    layer.name, badInputs));
         for (std::size_t p = 0; p < pipelines.size(); ++p) {
             QS_CHECK(context.job().poll());
             const JobContext job = context.part(done / units, (done + 1) / units);
+            done += 1;
             job.progress(0.0, layer.name);
-            QS_TRY(compressed, workspace.runner->compress(index, pipelines[p], job));
-            QS_TRY(metrics, recipe::measure(*workspace.model, index, W, compressed, workspace.calibration, cpuBackend(), job));
-            const double missing = std::numeric_limits<double>::quiet_NaN();
-            const double error = metrics.hasOutput ? metrics.outputError : missing;
-            nlohmann::json entry = {{"layer", layer.name}, {"pipeline", options.pipelines[p]},
-                {"canonical", recipe::formatPipeline(compressed.pipeline)}, {"bits_layers", compressed.bits.perWeight()},
-                {"seconds", compressed.seconds}, {"sparsity", compressed.sparsity}, {"holdout", metrics.holdout},
-                {"metrics",
-                    {{"output_error", number(error)},
-                        {"output_error_fit", number(metrics.hasOutput ? metrics.outputErrorFit : missing)},
-                        {"output_error_wa", metrics.outputErrorWA ? number(*metrics.outputErrorWA) : nlohmann::json(nullptr)},
-                        {"weight_sqnr_db", number(metrics.weightSqnrDb)},
-                        {"output_sqnr_db", number(metrics.hasOutput ? metrics.outputSqnrDb : missing)}}}};
-            if (!metrics.outputErrorWA)
-                entry["output_error_wa_reason"] = metrics.whyNoWA;
-            entry["site_layers"] = compressed.siteLayers;
-            entry["non_finite"] = metrics.nonFinite;
-            entry["seed"] = context.job().seed;
-            nlohmann::json reports = nlohmann::json::array();
-            for (const auto& report : compressed.reports) {
-                nlohmann::json item = {{"stage", report.stage}, {"seconds", report.seconds}, {"notes", report.notes},
-                    {"entries", nlohmann::json::object()}};
-                for (const auto& [key, value] : report.entries)
-                    item["entries"][key] = std::visit([](const auto& v) { return nlohmann::json(v); }, value);
-                reports.push_back(std::move(item));
+            auto compressed = workspace.runner->compress(index, pipelines[p], job);
+            if (!compressed) {
+                Error error = std::move(compressed).error();
+                if (!maySkip(error, spec))
+                    return tl::unexpected(std::move(error));
+                if (!firstSkipped)
+                    firstSkipped = error;
+                outcome.json["skipped"].push_back(
+                    {{"layer", layer.name}, {"pipeline", options.pipelines[p]}, {"reason", error.line()}});
+                addSkipped(skipped, recipe::pipelineLabel(pipelines[p], *registry), error, layer.name);
+                continue;
             }
-            entry["stages"] = std::move(reports);
-            if (metrics.hasOutput && metrics.holdout && metrics.outputErrorFit > 0
-                && std::abs(error / metrics.outputErrorFit - 1.0) > 0.2)
-                entry["warning"] = "holdout and fit error differ by more than 20 %";
+            QS_TRY(metrics, recipe::measure(*workspace.model, index, W, *compressed, workspace.calibration, cpuBackend(), job));
+            nlohmann::json entry = resultJson(*compressed, metrics);
+            entry["pipeline"] = options.pipelines[p];
+            entry["seed"] = context.job().seed;
+            entry["non_finite"] = badInputs + metrics.nonFinite;
+            entry["non_finite_activations"] = badInputs;
+            entry["non_finite_weights"] = metrics.nonFinite;
             outcome.json["results"].push_back(std::move(entry));
-            std::vector<std::string> row = {layer.name, recipe::pipelineLabel(pipelines[p], *registry),
-                significant(compressed.bits.perWeight(), 4), metrics.hasOutput ? percent(error) : "-",
-                metrics.hasOutput && metrics.holdout ? percent(metrics.outputErrorFit) : "-"};
+            if (metrics.nonFinite > 0)
+                warnings.insert(fmt::format("warning: {}, {}: {} weights of the result are NaN or Inf", layer.name,
+                    recipe::pipelineLabel(pipelines[p], *registry), metrics.nonFinite));
+
+            gap = gap || wideGap(metrics);
+            noHoldout = noHoldout || (metrics.hasOutput && !metrics.holdout);
+            cached = cached || compressed->fromCache;
+            std::vector<std::string> row
+                = {layer.name, recipe::pipelineLabel(pipelines[p], *registry), significant(compressed->bits.perWeight(), 4),
+                    metrics.hasOutput ? percent(metrics.outputError) + (wideGap(metrics) ? "*" : " ") : "-",
+                    metrics.hasOutput && metrics.holdout ? percent(metrics.outputErrorFit) : "-"};
             if (activations)
                 row.push_back(metrics.outputErrorWA ? percent(*metrics.outputErrorWA) : "-");
             row.push_back(significant(metrics.weightSqnrDb) + " dB");
             row.push_back(metrics.hasOutput ? significant(metrics.outputSqnrDb) + " dB" : "-");
-            row.push_back(percent(compressed.sparsity));
-            row.push_back(significant(compressed.seconds));
+            row.push_back(percent(compressed->sparsity));
+            row.push_back(significant(solverSeconds(*compressed)) + (compressed->fromCache ? " (cached)" : ""));
             table.add(std::move(row));
             Total& total = totals[p];
             if (metrics.hasOutput) {
-                total.errorSum += error;
+                total.errorSum += metrics.outputError;
                 ++total.measured;
             }
-            total.bits += compressed.bits.total();
-            total.weights += static_cast<double>(compressed.bits.weights);
-            total.seconds += compressed.seconds;
+            total.bits += compressed->bits.total();
+            total.weights += static_cast<double>(compressed->bits.weights);
+            total.seconds += solverSeconds(*compressed);
             ++total.layers;
             if (!options.saveTensors.empty())
                 saved.push_back(
                     tensorOf(layer.name + ".weight" + (pipelines.size() > 1 ? "@" + std::to_string(p) : std::string()),
-                        std::make_shared<const RowMatrix>(std::move(compressed.What))));
-            done += 1;
+                        std::make_shared<const RowMatrix>(std::move(compressed->What))));
         }
     }
+    if (outcome.json["results"].empty())
+        return tl::unexpected(*firstSkipped);
     if (!options.saveTensors.empty())
         QS_CHECK(io::writeSafetensors(options.saveTensors, std::move(saved), context.job()));
 
@@ -148,8 +262,23 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                 significant(totals[p].seconds)});
         outcome.text += "\n" + summary.text();
     }
+    std::vector<std::string> notes(warnings.begin(), warnings.end());
+    if (gap)
+        notes.emplace_back("* holdout and fit error differ by more than 20 %: calibrate on more text");
+    if (noHoldout)
+        notes.emplace_back(
+            "no holdout: the dump keeps no sequences apart, so the output error is of the tokens that methods saw");
     if (options.dump.empty())
-        outcome.text += "\nWithout --dump there is no output error: only the weight error is measured.\n";
+        notes.emplace_back("no dump: only the weight error is measured (--dump gives the output error)");
+    else
+        notes.push_back(fmt::format("policy float; dump {}{}; seconds are of the stages, without loading{}",
+            workspace.calibration.dump->id().substr(0, 12), tokensText(workspace.calibration.dump->info().tokens),
+            cached ? "; (cached): of the run that was kept" : ""));
+    outcome.text += "\n";
+    for (const auto& each : skipped)
+        outcome.text += each.text();
+    for (const auto& note : notes)
+        outcome.text += note + "\n";
     return outcome;
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "arguments.h"
 #include "commands.h"
+#include "outputs.h"
 #include "text_table.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 
 namespace qs::cli {
@@ -23,6 +26,23 @@ std::string findingsText(const std::vector<recipe::Finding>& findings)
     for (const auto& finding : findings)
         text += fmt::format("{}: {}: {} [{}]\n", finding.severity, finding.where, finding.message, finding.id);
     return text;
+}
+
+/// A recipe is written over a recipe of the same format and over nothing else.
+Expected<void> checkRecipeFile(const recipe::ExporterRegistry& exporters, const ExportOptions& options,
+    const recipe::StageRegistry& registry, const JobContext& job)
+{
+    QS_CHECK(checkOutputFile("--out", options.out, OutputKind::Any));
+    std::error_code code;
+    if (!std::filesystem::exists(options.out, code) || std::filesystem::is_empty(options.out, code))
+        return {};
+    const auto report = exporters.validate(options.out, registry, job);
+    const auto broken = [](const recipe::Finding& finding) { return finding.severity == "error"; };
+    if (report && report->kind.starts_with(options.format)
+        && std::none_of(report->findings.begin(), report->findings.end(), broken))
+        return {};
+    return fail(Errc::InvalidArgument, "exists and is not a recipe of format " + options.format + ": it is not overwritten",
+        "--out " + options.out, "choose another file, or remove this one");
 }
 
 } // namespace
@@ -46,14 +66,20 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
         std::string known;
         for (const auto* each : exporters->all())
             known += (known.empty() ? "" : ", ") + each->id();
-        return fail(Errc::InvalidArgument, "'" + options.format + "' is not a format", "--format", "choose one of " + known);
+        return wrongUsage(
+            context, {Errc::InvalidArgument, "'" + options.format + "' is not a format", "--format", "choose one of " + known});
     }
-    QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
     QS_TRY(registry, context.stages());
+    QS_TRY(recipe, recipeArgument(context, options.recipe, *registry));
+    if (exporter->writesFolder())
+        QS_CHECK(checkOutputFolder("--out", options.out, true));
+    else
+        QS_CHECK(checkRecipeFile(*exporters, options, *registry, context.job()));
+    QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
     recipe::ExportInput input;
-    QS_TRY(recipe, recipe::loadRecipe(options.recipe, *registry));
     input.recipe = recipe;
-    QS_TRY(assignment, recipe::assign(recipe, workspace.model->spec(), *registry));
+    QS_TRY(
+        assignment, assignmentOf(context, options.recipe, recipe, workspace.model->spec(), *registry, !options.dump.empty()));
     input.assignment = assignment;
     input.runner = workspace.runner;
     if (workspace.calibration.dump) {
@@ -66,8 +92,16 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
     std::vector<recipe::Finding> findings = exporter->lint(input);
     for (const auto& finding : findings)
         if (finding.severity == "error")
-            return fail(Errc::InvalidArgument, finding.message + " [" + finding.id + "]", finding.where, "nothing was written");
-    QS_TRY(report, exporter->write(input, options.out, context.job()));
+            return fail(Errc::InvalidArgument, finding.message + " [" + finding.id + "]", finding.where,
+                "nothing was written; change the recipe, or choose another --format");
+    auto written = exporter->write(input, options.out, context.job());
+    if (!written) {
+        Error error = std::move(written).error();
+        if (error.code == Errc::Io && error.where.find(".tmp-") != std::string::npos)
+            error.where = "--out " + options.out; // not a temporary name
+        return tl::unexpected(std::move(error));
+    }
+    const recipe::ExportReport& report = *written;
 
     Outcome outcome;
     nlohmann::json files = nlohmann::json::array();
@@ -76,11 +110,14 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
     outcome.json = {{"format", options.format}, {"out", options.out}, {"files", files}, {"verified", report.verified},
         {"findings", findingsJson(report.findings)}, {"bits_layers", number(report.size.bitsLayers)},
         {"bits_file", number(report.size.bitsFile)}, {"bytes_file", number(report.size.bytesFile)},
-        {"layer_bytes", report.layerBytes}};
+        {"layer_bytes", report.layerBytes}, {"checkpoint_bytes", report.checkpointBytes}};
     outcome.text = findingsText(report.findings);
-    outcome.text += fmt::format("{}: {} files, {} ({} bits per weight in layers, {} in the file), {}\n", options.out,
-        report.files.size(), bytesText(report.size.bytesFile), significant(report.size.bitsLayers, 4),
-        significant(report.size.bitsFile, 4), report.verified ? "read back and verified" : "not a checkpoint: checked as text");
+    const std::string size = report.size.bytesFile > 0
+        ? fmt::format("{} ({} bits per weight in layers, {} in the file), ", bytesText(report.size.bytesFile),
+            significant(report.size.bitsLayers, 4), significant(report.size.bitsFile, 4))
+        : std::string();
+    outcome.text += fmt::format("{}: {}, {}{}\n", options.out, counted(report.files.size(), "file"), size,
+        report.verified ? "read back and verified" : "not a checkpoint: checked as text");
     outcome.exitCode = report.hasErrors() ? 1 : 0;
     return outcome;
 }

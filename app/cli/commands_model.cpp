@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "arguments.h"
 #include "commands.h"
+#include "outputs.h"
 #include "text_table.h"
 
-#include "core/base/atomic_file.h"
 #include "core/model/capture.h"
 
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <fmt/format.h>
 
@@ -23,6 +26,77 @@ double bitsPerWeight(const io::TensorInfo& tensor)
 {
     const auto elements = elementCount(tensor.shape);
     return elements && *elements > 0 ? 8.0 * static_cast<double>(tensor.bytes) / static_cast<double>(*elements) : 0.0;
+}
+
+/// Names in the order in which people count: digits are compared as numbers.
+bool naturalLess(const std::string& a, const std::string& b)
+{
+    const auto digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
+    std::size_t i = 0, j = 0;
+    while (i < a.size() && j < b.size()) {
+        if (!digit(a[i]) || !digit(b[j])) {
+            if (a[i] != b[j])
+                return a[i] < b[j];
+            ++i, ++j;
+            continue;
+        }
+        const auto number = [&](const std::string& text, std::size_t& at) {
+            while (at + 1 < text.size() && text[at] == '0' && digit(text[at + 1]))
+                ++at;
+            const std::size_t begin = at;
+            while (at < text.size() && digit(text[at]))
+                ++at;
+            return text.substr(begin, at - begin);
+        };
+        const std::string x = number(a, i), y = number(b, j);
+        if (x != y)
+            return x.size() != y.size() ? x.size() < y.size() : x < y;
+    }
+    return a.size() - i < b.size() - j;
+}
+
+/// Layers of all blocks, one row for each kind, and what runtimes fuse.
+std::string layersText(const model::ModelSpec& spec)
+{
+    struct Kind {
+        std::string module, shape, dtype;
+        std::size_t count = 0;
+    };
+    std::vector<Kind> kinds;
+    for (const auto& layer : spec.layers) {
+        const Kind kind{layer.module, fmt::format("{} x {}", layer.out, layer.in), dtypeName(layer.dtype), 1};
+        const auto known = std::find_if(kinds.begin(), kinds.end(),
+            [&](const Kind& k) { return k.module == kind.module && k.shape == kind.shape && k.dtype == kind.dtype; });
+        if (known == kinds.end())
+            kinds.push_back(kind);
+        else
+            ++known->count;
+    }
+    constexpr std::size_t kMostKinds = 40; // plain matrices may all differ; the tensors below list them
+    if (kinds.empty() || kinds.size() > kMostKinds)
+        return counted(spec.layers.size(), "layer") + "\n";
+    TextTable table({"layers", "out x in", "dtype", "count"});
+    for (const Kind& kind : kinds)
+        table.add({kind.module, kind.shape, kind.dtype, std::to_string(kind.count)});
+    std::string text = table.text();
+
+    std::vector<std::pair<std::string, std::size_t>> groups; // members, and in how many blocks
+    for (const auto& group : spec.fusionGroups) {
+        std::vector<std::string> members;
+        for (const model::LayerIndex index : group.layers)
+            members.push_back(spec.layers[static_cast<std::size_t>(index)].module);
+        const std::string name = fmt::format("{}", fmt::join(members, " + "));
+        const auto known = std::find_if(groups.begin(), groups.end(), [&](const auto& each) { return each.first == name; });
+        if (known == groups.end())
+            groups.emplace_back(name, 1);
+        else
+            ++known->second;
+    }
+    if (!groups.empty())
+        text += "\n";
+    for (const auto& [members, count] : groups)
+        text += fmt::format("fused by runtimes: {} (in {})\n", members, counted(count, "block"));
+    return text;
 }
 
 } // namespace
@@ -93,24 +167,61 @@ Expected<Outcome> inspect(const InspectOptions& options, Context&)
     for (const auto& problem : json["problems"])
         text += fmt::format("{}: {}: {}\n", problem["severity"].get<std::string>(), problem["where"].get<std::string>(),
             problem["message"].get<std::string>());
-    TextTable table({"tensor", "shape", "dtype", "size", "bits/weight"});
+    if (json["problems"].empty() && spec.family != model::Family::Plain)
+        text += "no disagreements between config and tensors\n";
+    if (spec.family == model::Family::Plain)
+        text += "no config: every 2-D tensor NAME.weight is a layer NAME, fed by the dump's dataset NAME:input\n";
+    if (!spec.layers.empty())
+        text += "\n" + layersText(spec);
+    std::vector<std::pair<std::string, const io::TensorInfo*>> tensors;
     for (const auto& tensor : model->checkpoint().tensors())
-        table.add({model->hfName(tensor), shapeText(tensor.shape), dtypeName(tensor.dtype),
-            bytesText(static_cast<double>(tensor.bytes)), fmt::format("{:.3g}", bitsPerWeight(tensor))});
+        tensors.emplace_back(model->hfName(tensor), &tensor);
+    std::stable_sort(
+        tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return naturalLess(a.first, b.first); });
+    TextTable table({"tensor", "shape", "dtype", "size", "bits/weight"});
+    for (const auto& [name, tensor] : tensors)
+        table.add({name, shapeText(tensor->shape), dtypeName(tensor->dtype), bytesText(static_cast<double>(tensor->bytes)),
+            fmt::format("{:.3g}", bitsPerWeight(*tensor))});
     text += "\n" + table.text();
     return outcome;
 }
 
 Expected<Outcome> capture(const CaptureOptions& options, Context& context)
 {
+    QS_CHECK(checkLayersOption(context, options.layers));
+    if (options.merge.empty()) {
+        if (options.text.empty())
+            return wrongUsage(
+                context, {Errc::InvalidArgument, "needs a text to run through the model", "--text", "give --text FILE"});
+    } else {
+        const char* const given = !options.text.empty() ? "--text"
+            : !options.layers.empty()                   ? "--layers"
+            : options.samples > 0                       ? "--samples"
+            : options.seqLen > 0                        ? "--seq-len"
+            : options.keepTokens > 0                    ? "--keep-tokens"
+            : options.gramFloat32                       ? "--gram-float32"
+                                                        : nullptr;
+        if (given)
+            return wrongUsage(context,
+                {Errc::InvalidArgument, "has no meaning beside --merge, which runs no text", given,
+                    "leave one of the two out"});
+        std::error_code code;
+        if (options.merge[0] == options.merge[1] || std::filesystem::equivalent(options.merge[0], options.merge[1], code))
+            return wrongUsage(context,
+                {Errc::InvalidArgument, "is given twice: its tokens would count double", "--merge " + options.merge[0],
+                    "give two different dumps"});
+    }
+    QS_CHECK(checkOutputFile("--out", options.out, OutputKind::Dump));
     QS_TRY(model, openModelChecked(options.model));
     if (!options.merge.empty()) {
         QS_TRY(a, stats::openDump(options.merge[0]));
         QS_TRY(b, stats::openDump(options.merge[1]));
+        QS_CHECK(checkFits(*a, *model));
+        QS_CHECK(checkFits(*b, *model));
         QS_CHECK(stats::mergeDumps(*a, *b, options.out, context.job()));
     } else {
-        if (options.text.empty())
-            return fail(Errc::InvalidArgument, "needs a text to run through the model", "--text", "give --text FILE");
+        if (!options.layers.empty())
+            QS_CHECK(selectLayers(model->spec(), options.layers));
         model::CaptureOptions capture;
         capture.samples = options.samples;
         capture.seqLen = options.seqLen;
@@ -118,7 +229,8 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context)
         capture.gramLayers = options.layers;
         capture.gramFloat32 = options.gramFloat32;
         capture.seed = context.job().seed;
-        QS_CHECK(model::capture(model, options.text, options.out, capture, context.job()));
+        if (auto done = model::capture(model, options.text, options.out, capture, context.job()); !done)
+            return inOptions(context, std::move(done).error(), options.text);
     }
     QS_TRY(dump, stats::openDump(options.out));
     const auto& info = dump->info();
@@ -128,8 +240,9 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context)
     outcome.json = {{"dump", options.out}, {"id", dump->id()}, {"model_id", info.modelId}, {"dataset_id", info.datasetId},
         {"tokens", info.tokens}, {"seq_len", info.seqLen}, {"policy", info.policy}, {"inputs", dump->inputIds().size()},
         {"layers", dump->layers().size()}, {"bytes", bytes}};
-    outcome.text = fmt::format("{}: {} tokens in windows of {}, {} inputs of {} layers, {}\n", options.out, info.tokens,
-        info.seqLen, dump->inputIds().size(), dump->layers().size(), bytesText(static_cast<double>(bytes)));
+    outcome.text = fmt::format("{}: {} tokens in windows of {}, {} of {}, {}\n", options.out, info.tokens, info.seqLen,
+        counted(dump->inputIds().size(), "input"), counted(dump->layers().size(), "layer"),
+        bytesText(static_cast<double>(bytes)));
     return outcome;
 }
 

@@ -135,6 +135,14 @@ Expected<std::shared_ptr<const model::Model>> openModelChecked(const std::string
     return model::openModel(path);
 }
 
+Expected<void> checkFits(const stats::CalibrationDump& dump, const model::Model& model)
+{
+    std::vector<stats::LayerWidth> widths;
+    for (const auto& layer : model.spec().layers)
+        widths.push_back({layer.name, layer.in});
+    return stats::checkDumpFits(dump, model.id(), widths);
+}
+
 Expected<Workspace> openWorkspace(Context& context, const std::string& modelPath, const std::string& dumpPath)
 {
     Workspace workspace;
@@ -142,10 +150,7 @@ Expected<Workspace> openWorkspace(Context& context, const std::string& modelPath
     workspace.model = opened;
     if (!dumpPath.empty()) {
         QS_TRY(dump, stats::openDump(dumpPath));
-        std::vector<stats::LayerWidth> widths;
-        for (const auto& layer : opened->spec().layers)
-            widths.push_back({layer.name, layer.in});
-        QS_CHECK(stats::checkDumpFits(*dump, opened->id(), widths));
+        QS_CHECK(checkFits(*dump, *opened));
         workspace.calibration.dump = dump;
     }
     QS_TRY(registry, context.stages());

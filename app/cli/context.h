@@ -42,12 +42,16 @@ public:
     /// Progress of one part of the work, with a label; ends with a cleared line.
     JobContext part(double lo, double hi) const { return m_job.part(lo, hi); }
     void clearProgress();
+    /// The failure that follows is one of the command line itself: exit code 2.
+    void markWrongUsage() { m_wrongUsage = true; }
+    bool wrongUsage() const { return m_wrongUsage; }
 
 private:
     void showProgress(double fraction, std::string_view text);
 
     bool m_json;
     bool m_terminal;
+    bool m_wrongUsage = false;
     std::stop_source m_stop;
     JobContext m_job;
     std::unique_ptr<session::PluginManager> m_plugins;
@@ -65,6 +69,8 @@ struct Workspace {
     std::shared_ptr<recipe::Runner> runner;
 };
 Expected<std::shared_ptr<const model::Model>> openModelChecked(const std::string& path);
+/// Error Mismatch where a dump is of another model.
+Expected<void> checkFits(const stats::CalibrationDump& dump, const model::Model& model);
 Expected<Workspace> openWorkspace(Context& context, const std::string& model, const std::string& dump);
 
 /// Layers whose name matches the unanchored PCRE2 pattern (all for an empty one). Error NotFound when none does.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "commands.h"
+#include "usage.h"
 
 #include "core/base/version.h"
 #include "core/exec/parallel.h"
 
-#include <CLI/CLI.hpp>
 #include <QCoreApplication>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -29,18 +30,55 @@ void ensurePassiveOpenMp(char** argv)
     ::execv("/proc/self/exe", argv);
 }
 
-int report(const qs::Error& error, bool json, const std::string& command)
+nlohmann::json errorJson(const qs::Error& error)
+{
+    return {{"error",
+        {{"code", qs::errcName(error.code)}, {"message", error.message}, {"where", error.where}, {"hint", error.hint}}}};
+}
+
+/// One line on stderr, and with --json the document on stdout.
+void tell(const qs::Error& error, const std::string& line, bool json, const std::string& command)
 {
     if (json)
-        std::cout << nlohmann::json{{"error",
-                                        {{"code", qs::errcName(error.code)}, {"message", error.message}, {"where", error.where},
-                                            {"hint", error.hint}}}}
-                         .dump(2)
-                  << "\n";
-    fmt::print(stderr, "quantscope-cli {}: {}\n", command, error.line());
+        std::cout << errorJson(error).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+    fmt::print(stderr, "quantscope-cli{}{}: {}\n", command.empty() ? "" : " ", command, line);
+}
+
+/// What to do where the place that failed does not say it.
+std::string hintFor(qs::Errc code, const std::string& command)
+{
+    switch (code) {
+    case qs::Errc::InvalidArgument: return "see quantscope-cli " + command + " --help";
+    case qs::Errc::NotFound: return "check the name or the path";
+    case qs::Errc::Io: return "check the disk and the permissions";
+    case qs::Errc::Format: return "the file is damaged or of another kind: write or fetch it again";
+    case qs::Errc::Unsupported: return "choose another input or option";
+    case qs::Errc::Mismatch: return "give inputs that belong together";
+    case qs::Errc::NotFinite: return "mend the input, or leave this layer out with --layers or a recipe";
+    case qs::Errc::OutOfMemory: return "close other programs, or choose fewer layers or samples";
+    case qs::Errc::Internal: return "this is a bug of Quantscope: report it";
+    case qs::Errc::Cancelled: break;
+    }
+    return {};
+}
+
+int report(qs::Error error, const qs::cli::Context& context, const std::string& command)
+{
+    if (error.hint.empty())
+        error.hint = hintFor(error.code, command);
+    const std::string line = error.line();
+    if (error.where.empty())
+        error.where = command;
+    tell(error, line, context.json(), command);
     if (error.code == qs::Errc::Cancelled)
         return kCancelled;
-    return kFailed;
+    return context.wrongUsage() ? kWrongUsage : kFailed;
+}
+
+int refuseUsage(const qs::Error& error, bool json, const std::string& command)
+{
+    tell(error, fmt::format("{} ({})", error.message, error.hint), json, command);
+    return kWrongUsage;
 }
 
 } // namespace
@@ -53,25 +91,29 @@ int main(int argc, char** argv)
     CLI::App app{"Quantscope: see why a layer is hard to compress, try methods, compare, check, export.", "quantscope-cli"};
     app.set_version_flag("--version", std::string(qs::kProducer));
     app.require_subcommand(1);
+    app.footer("Every command has its own --help. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled.");
     bool json = false;
+    app.add_flag("--json", json, "Print one JSON document on stdout");
     std::uint64_t seed = 0;
     int threads = 0;
 
     using qs::cli::Outcome;
     std::function<qs::Expected<Outcome>(qs::cli::Context&)> run;
     std::string name;
+    std::vector<std::string> commands;
     const auto command = [&](const char* id, const char* help, std::function<qs::Expected<Outcome>(qs::cli::Context&)> action) {
         CLI::App* sub = app.add_subcommand(id, help);
+        commands.emplace_back(id);
         sub->add_flag("--json", json, "Print one JSON document on stdout");
-        sub->add_option("--seed", seed, "Seed of everything random")->capture_default_str();
-        sub->add_option("--threads", threads, "Worker threads (default: all processors)")->check(CLI::PositiveNumber);
+        sub->add_option("--seed", seed, "Seed of everything random")->capture_default_str()->check(qs::cli::seedNumber());
+        sub->add_option("--threads", threads, "Worker threads (default: all processors)")->check(qs::cli::wholeNumber(1));
         sub->callback([&run, &name, id, action = std::move(action)] {
             run = action;
             name = id;
         });
         return sub;
     };
-    const auto positive = CLI::NonNegativeNumber;
+    const auto count = qs::cli::wholeNumber(0); // 0: the default
 
     qs::cli::InspectOptions inspectOptions;
     auto* inspect = command("inspect", "Architecture, layers, tensors, tokenizer, disagreements between config and tensors",
@@ -84,11 +126,9 @@ int main(int argc, char** argv)
     capture->add_option("MODEL", captureOptions.model, "Model to run")->required();
     capture->add_option("--text", captureOptions.text, "UTF-8 text file to calibrate on");
     capture->add_option("--out", captureOptions.out, "Dump to write")->required();
-    capture->add_option("--samples", captureOptions.samples, "Windows (default: min(128, what the text holds))")
-        ->check(positive);
-    capture->add_option("--seq-len", captureOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(positive);
-    capture->add_option("--keep-tokens", captureOptions.keepTokens, "Raw token vectors to keep per layer input")
-        ->check(positive);
+    capture->add_option("--samples", captureOptions.samples, "Windows (default: min(128, what the text holds))")->check(count);
+    capture->add_option("--seq-len", captureOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(count);
+    capture->add_option("--keep-tokens", captureOptions.keepTokens, "Raw token vectors to keep per layer input")->check(count);
     capture->add_option("--layers", captureOptions.layers, "Collect Gram matrices only for layers that match this pattern");
     capture->add_flag("--gram-float32", captureOptions.gramFloat32, "Store Gram matrices in float32 (half the size)");
     capture->add_option("--merge", captureOptions.merge, "Merge these two dumps of MODEL instead of running it")->expected(2);
@@ -122,11 +162,11 @@ int main(int argc, char** argv)
         [&](auto& context) { return qs::cli::eval(evalOptions, context); });
     eval->add_option("MODEL", evalOptions.model, "Model")->required();
     eval->add_option("--text", evalOptions.text, "UTF-8 text file to evaluate on")->required();
-    eval->add_option("--seq-len", evalOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(positive);
+    eval->add_option("--seq-len", evalOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(count);
     eval->add_option("--recipe", evalOptions.recipes, "Recipe file or text of one pipeline; repeatable")
         ->allow_extra_args(false);
     eval->add_option("--dump", evalOptions.dump, "Calibration dump, for methods that need one");
-    eval->add_option("--max-tokens", evalOptions.maxTokens, "Use at most this many tokens of the text")->check(positive);
+    eval->add_option("--max-tokens", evalOptions.maxTokens, "Use at most this many tokens of the text")->check(count);
     eval->add_option("--reference", evalOptions.reference, "Model to compare MODEL with (same vocabulary)");
 
     qs::cli::ExportOptions exportOptions;
@@ -147,11 +187,20 @@ int main(int argc, char** argv)
         [&](auto& context) { return qs::cli::validate(validateOptions, context); });
     validate->add_option("PATH", validateOptions.path, "Checkpoint folder or file, or recipe")->required();
 
+    const std::vector<std::string> arguments(argv + 1, argv + argc);
+    const bool wantsJson = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+    if (const std::string unknown = qs::cli::unknownCommand(arguments, commands); !unknown.empty())
+        return refuseUsage({qs::Errc::InvalidArgument, fmt::format("no command '{}'", unknown), unknown,
+                               fmt::format("{}", fmt::join(commands, ", "))},
+            wantsJson, {});
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        const int code = app.exit(error);
-        return code == 0 ? 0 : kWrongUsage;
+        if (error.get_exit_code() == 0)
+            return app.exit(error); // --help and --version
+        const auto parsed = app.get_subcommands();
+        const std::string given = parsed.empty() ? std::string() : parsed.front()->get_name();
+        return refuseUsage(qs::cli::usageError(error, given, commands), wantsJson, given);
     }
     if (threads > 0)
         qs::setThreadCount(threads);
@@ -168,7 +217,7 @@ int main(int argc, char** argv)
     }
     context.clearProgress();
     if (!outcome)
-        return report(outcome.error(), json, name);
+        return report(outcome.error(), context, name);
     if (json)
         std::cout << outcome->json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
     else

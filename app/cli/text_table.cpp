@@ -96,4 +96,32 @@ std::string bytesText(double bytes)
     return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{} {}", significant(bytes), kUnits[unit]);
 }
 
+std::string counted(std::size_t count, const std::string& noun)
+{
+    return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+std::string wrapped(const std::string& title, const std::vector<std::string>& pieces, std::size_t limit)
+{
+    std::string text, line = title;
+    const auto put = [&](const std::string& word) {
+        if (line.find_first_not_of(' ') != std::string::npos && width(line) + 1 + width(word) > limit) {
+            text += line + "\n";
+            line = "  " + word;
+        } else {
+            line += (line.empty() ? "" : " ") + word;
+        }
+    };
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        const std::string piece = pieces[i] + (i + 1 < pieces.size() ? ";" : "");
+        for (std::size_t begin = 0; begin < piece.size();) {
+            const std::size_t end = std::min(piece.find(' ', begin), piece.size());
+            if (end > begin)
+                put(piece.substr(begin, end - begin));
+            begin = end + 1;
+        }
+    }
+    return text + line + "\n";
+}
+
 } // namespace qs::cli

@@ -22,4 +22,8 @@ std::string significant(double value, int digits = 3); ///< "0.00123", "12.3", "
 std::string percent(double value); ///< "1.23 %".
 std::string bytesText(double bytes); ///< "94.2 MB" (powers of 1000).
 
+std::string counted(std::size_t count, const std::string& noun); ///< "1 layer", "2 layers".
+/// Pieces joined by "; " in lines of at most `width` columns; lines after the first are indented by two blanks.
+std::string wrapped(const std::string& title, const std::vector<std::string>& pieces, std::size_t width = 100);
+
 } // namespace qs::cli

@@ -23,6 +23,7 @@ namespace {
 
 constexpr const char* kProgram = "quantscope-h5check";
 constexpr std::size_t kLongestAnswer = 64 * 1024;
+constexpr int kWallFactor = 10;
 
 std::optional<fs::path> findProgram()
 {
@@ -117,6 +118,8 @@ Expected<void> checkByChild(const fs::path& file, std::chrono::milliseconds time
     const auto size = fs::file_size(file, code);
     if (timeout.count() == 0)
         timeout = std::chrono::seconds(30 + (code ? 0 : size / 20'000'000));
+    // The limit is on the child's processor time: on a busy machine a sound file may take many times as long by the clock.
+    const auto wallLimit = timeout * kWallFactor;
     const std::string seconds
         = std::to_string(std::max<long long>(1, std::chrono::duration_cast<std::chrono::seconds>(timeout).count()));
 
@@ -144,16 +147,22 @@ Expected<void> checkByChild(const fs::path& file, std::chrono::milliseconds time
     if (spawned != 0)
         return fail(Errc::Io, "the check cannot be started: " + std::generic_category().message(spawned), program->string());
 
-    const auto deadline = Clock::now() + timeout;
+    const auto deadline = Clock::now() + wallLimit;
     std::string answer;
     const bool ended = readAnswer(readEnd.fd, deadline, answer);
     const auto status = ended ? waitUntil(child, deadline) : std::nullopt;
     if (!status) {
         ::kill(child, SIGKILL);
         ::waitpid(child, nullptr, 0);
-        return fail(Errc::Format, "checking it took more than " + seconds + " seconds: the file is damaged", file.string(),
-            "repack it with h5repack");
+        return fail(Errc::Io,
+            "could not be checked in "
+                + std::to_string(std::max<long long>(1, std::chrono::duration_cast<std::chrono::seconds>(wallLimit).count()))
+                + " s: the machine is busy or the file is damaged",
+            file.string(), "try again when the machine is idle, or repack it with h5repack");
     }
+    if (WIFSIGNALED(*status) && WTERMSIG(*status) == SIGXCPU)
+        return fail(Errc::Format, "checking it took more than " + seconds + " s of processor time: the file is damaged",
+            file.string(), "write it again, or repack it with h5repack");
     if (WIFEXITED(*status) && WEXITSTATUS(*status) == 0)
         return {};
     if (WIFEXITED(*status) && WEXITSTATUS(*status) == 1 && !line(answer, 1).empty()) {

@@ -11,6 +11,7 @@
 #include <bit>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include <set>
 #include <span>
 #include <stdexcept>
+#include <string_view>
 #include <system_error>
 #include <unistd.h>
 #include <zlib.h>
@@ -64,6 +66,24 @@ std::string now()
     gmtime_r(&time, &utc);
     char text[32];
     return std::string(text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc));
+}
+
+/// Why HDF5 failed: the system's reason where there is one ("No space left on device"), else the library's. Its own messages
+/// name the temporary file and its counters.
+std::string writeFailure()
+{
+    int number = 0;
+    H5Ewalk2(
+        H5E_DEFAULT, H5E_WALK_UPWARD,
+        [](unsigned, const H5E_error2_t* error, void* data) -> herr_t {
+            constexpr std::string_view kMark = "errno = ";
+            const std::string_view text = error->desc ? error->desc : "";
+            if (const auto at = text.find(kMark); at != std::string_view::npos)
+                *static_cast<int*>(data) = std::atoi(error->desc + at + kMark.size());
+            return 0;
+        },
+        &number);
+    return number > 0 ? std::generic_category().message(number) : h5::lastMessage();
 }
 
 class Hdf5Writer final : public DumpWriter {
@@ -210,7 +230,7 @@ private:
     }
     tl::unexpected<Error> broken() const
     {
-        return fail(Errc::Io, "cannot be written: " + h5::lastMessage(), m_target.string(),
+        return fail(Errc::Io, "cannot be written: " + writeFailure(), m_target.string(),
             "free space on that disk, or choose another folder");
     }
     static h5::Id makeGroup(hid_t parent, const std::string& name)
@@ -321,7 +341,7 @@ Expected<std::unique_ptr<DumpWriter>> createDump(const fs::path& path, const Dum
     const auto held = h5::lock();
     h5::Id file = h5::file(H5Fcreate(temporary.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, H5P_DEFAULT));
     if (!file)
-        return fail(Errc::Io, "cannot be created: " + h5::lastMessage(), path.string(),
+        return fail(Errc::Io, "cannot be created: " + writeFailure(), path.string(),
             "check the folder's permissions, or choose another folder");
     auto writer = std::make_unique<Hdf5Writer>(path, temporary, std::move(file), options);
     QS_CHECK(writer->start(info));

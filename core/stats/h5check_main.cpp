@@ -14,9 +14,9 @@
 
 namespace {
 
-void limit(int resource, rlim_t value)
+void limit(int resource, rlim_t value, rlim_t grace = 0)
 {
-    const rlimit bound{value, value};
+    const rlimit bound{value, value + grace};
     setrlimit(static_cast<__rlimit_resource>(resource), &bound);
 }
 
@@ -28,7 +28,8 @@ int main(int argc, char** argv)
         return 2;
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_FSIZE, 0);
-    limit(RLIMIT_CPU, static_cast<rlim_t>(std::max(1L, std::strtol(argv[2], nullptr, 10))));
+    // SIGXCPU first, which tells the parent why; SIGKILL a second later.
+    limit(RLIMIT_CPU, static_cast<rlim_t>(std::max(1L, std::strtol(argv[2], nullptr, 10))), 1);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // those reserve terabytes of addresses
     limit(RLIMIT_AS, rlim_t{4} << 30);
 #endif

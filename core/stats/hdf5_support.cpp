@@ -36,6 +36,9 @@ std::unique_lock<std::recursive_mutex> lock()
     static std::recursive_mutex mutex;
     std::unique_lock held(mutex);
     static const bool prepared = [] {
+        // A file that could not be closed (full disk) stays in the library, whose own clean-up at exit then breaks. Ours are
+        // closed by then.
+        H5dont_atexit();
         H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
         H5PLset_loading_state(0);
         return true;

@@ -11,6 +11,9 @@
 
 #include <cmath>
 #include <csignal>
+#include <hdf5.h>
+#include <limits>
+#include <vector>
 
 namespace {
 
@@ -21,6 +24,25 @@ struct Run {
     QByteArray out, err;
     QJsonObject json() const { return QJsonDocument::fromJson(out).object(); }
 };
+
+/// A foreign dump: one dataset of raw tokens, with a NaN and an Inf among them.
+void writeTokens(const QString& path, const char* name, hsize_t tokens, hsize_t channels)
+{
+    std::vector<float> values(tokens * channels);
+    for (std::size_t i = 0; i < values.size(); ++i)
+        values[i]
+            = static_cast<float>(std::sin(0.7 * static_cast<double>(i)) + std::cos(0.013 * static_cast<double>(i * i % 977)));
+    values[700] = std::numeric_limits<float>::quiet_NaN();
+    values[901] = std::numeric_limits<float>::infinity();
+    const hid_t file = H5Fcreate(path.toUtf8().constData(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    const hsize_t extents[2] = {tokens, channels};
+    const hid_t space = H5Screate_simple(2, extents, nullptr);
+    const hid_t set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    QVERIFY(H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0);
+    H5Dclose(set);
+    H5Sclose(space);
+    H5Fclose(file);
+}
 
 } // namespace
 
@@ -191,38 +213,46 @@ private Q_SLOTS:
         QTest::addColumn<int>("code");
         QTest::addColumn<QString>("mentions");
         const QString text = kSample + QStringLiteral("/evaluation.txt");
-        QTest::newRow("no such model") << QStringList{QStringLiteral("inspect"), QStringLiteral("nowhere")} << 1
-                                       << QStringLiteral("nowhere");
-        QTest::newRow("a text as model") << QStringList{QStringLiteral("inspect"), text} << 1
-                                         << QStringLiteral("evaluation.txt");
-        QTest::newRow("unknown method") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
-            QStringLiteral("gptg")} << 1 << QStringLiteral("gptq");
-        QTest::newRow("unknown parameter") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
-            QStringLiteral("rtn(bit=4)")} << 1
-                                           << QStringLiteral("bits");
-        QTest::newRow("out of range") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
-            QStringLiteral("rtn(bits=99)")}
-                                      << 1 << QStringLiteral("99");
-        QTest::newRow("group does not divide")
-            << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn(group=100)")}
-            << 1 << QStringLiteral("100");
-        QTest::newRow("needs calibration") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
-            QStringLiteral("gptq")} << 1 << QStringLiteral("--dump");
-        QTest::newRow("no layer matches") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
-            QStringLiteral("rtn"), QStringLiteral("--layers"), QStringLiteral("nope")}
-                                          << 1 << QStringLiteral("nope");
-        QTest::newRow("bad pattern") << QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"),
-            QStringLiteral("rtn"), QStringLiteral("--layers"), QStringLiteral("(")}
-                                     << 1 << QStringLiteral("(");
-        QTest::newRow("unknown format") << QStringList{QStringLiteral("export"), kSample, QStringLiteral("--recipe"),
-            QStringLiteral("rtn"), QStringLiteral("--format"), QStringLiteral("x"), QStringLiteral("--out"),
-            QStringLiteral("y")} << 1 << QStringLiteral("compressed-tensors");
-        QTest::newRow("activation grid in a weight-only export") << QStringList{QStringLiteral("export"), kSample,
-            QStringLiteral("--recipe"), QStringLiteral("- | - | int | nearest | - | act"), QStringLiteral("--format"),
-            QStringLiteral("compressed-tensors"), QStringLiteral("--out"), QStringLiteral("y")}
-                                                                 << 1 << QStringLiteral("activation");
-        QTest::newRow("wrong usage") << QStringList{QStringLiteral("compare"), kSample} << 2 << QStringLiteral("--pipeline");
-        QTest::newRow("unknown command") << QStringList{QStringLiteral("compres")} << 2 << QStringLiteral("");
+        const QStringList compare{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline")};
+        const QStringList capture{QStringLiteral("capture"), kSample, QStringLiteral("--out"), QStringLiteral("y")};
+        const QStringList exporting{QStringLiteral("export"), kSample, QStringLiteral("--out"), QStringLiteral("y")};
+        const auto row = [](const char* name, const QStringList& arguments, int code, const QString& mentions) {
+            QTest::newRow(name) << arguments << code << mentions;
+        };
+        const auto words = [](const char* line) { return QString::fromUtf8(line).split(QLatin1Char(' ')); };
+        row("no such model", words("inspect nowhere"), 1, QStringLiteral("nowhere"));
+        row("a text as model", {QStringLiteral("inspect"), text}, 1, QStringLiteral("evaluation.txt"));
+        row("no layer matches", compare + words("rtn --layers nope"), 1, QStringLiteral("nope"));
+        row("group does not divide", compare + words("rtn(group=100)"), 1, QStringLiteral("100"));
+        row("activation grid in a weight-only export",
+            exporting + words("--format compressed-tensors --recipe")
+                + QStringList{QStringLiteral("- | - | int | nearest | - | act")},
+            1, QStringLiteral("activation"));
+        row("text that is not there", capture + words("--text nowhere.txt"), 1, QStringLiteral("nowhere.txt"));
+        // What is wrong with the command line itself.
+        row("unknown method", compare + words("gptg"), 2, QStringLiteral("gptq"));
+        row("unknown parameter", compare + words("rtn(bit=4)"), 2, QStringLiteral("bits"));
+        row("out of range", compare + words("rtn(bits=99)"), 2, QStringLiteral("99"));
+        row("needs calibration", compare + words("gptq"), 2, QStringLiteral("--dump"));
+        row("bad pattern", compare + words("rtn --layers ("), 2, QStringLiteral("--layers"));
+        row("unknown format", exporting + words("--recipe rtn --format x"), 2, QStringLiteral("compressed-tensors"));
+        row("no pipeline", words("compare") + QStringList{kSample}, 2, QStringLiteral("--pipeline is required"));
+        row("no model", words("eval --text x"), 2, QStringLiteral("MODEL is required (see quantscope-cli eval --help)"));
+        row("no text", capture, 2, QStringLiteral("--text"));
+        row("unknown option", words("inspect x --colour"), 2, QStringLiteral("'--colour' was not expected"));
+        row("negative count", capture + words("--text x --samples -3"), 2,
+            QStringLiteral("--samples must be a whole number of 0 or more, not '-3'"));
+        row("negative seed", words("inspect x --seed -1"), 2, QStringLiteral("--seed must be a whole number"));
+        row("no threads", words("inspect x --threads 0"), 2, QStringLiteral("--threads"));
+        row("windows beyond the context",
+            {QStringLiteral("eval"), kSample, QStringLiteral("--text"), text, QStringLiteral("--seq-len"),
+                QStringLiteral("4096")},
+            2, QStringLiteral("--seq-len"));
+        row("unknown command", words("rank x"), 2, QStringLiteral("no command 'rank' (inspect, capture,"));
+        row("help of an unknown command", words("rank --help"), 2, QStringLiteral("no command 'rank'"));
+        row("no command", {}, 2, QStringLiteral("inspect"));
+        row("merge and text", capture + words("--merge a.h5 b.h5 --text x"), 2, QStringLiteral("--text"));
+        row("merge of one dump with itself", capture + words("--merge a.h5 a.h5"), 2, QStringLiteral("a.h5"));
     }
     void mistakesGiveOneLine()
     {
@@ -231,17 +261,172 @@ private Q_SLOTS:
         QFETCH(QString, mentions);
         const Run result = run(arguments);
         QCOMPARE(result.code, code);
-        if (code == 1) {
-            QCOMPARE(result.err.trimmed().count('\n'), 0);
-            QVERIFY(result.out.isEmpty());
-            const Run json = run(arguments + QStringList{QStringLiteral("--json")});
-            QCOMPARE(json.code, 1);
-            const QJsonObject error = json.json()[QStringLiteral("error")].toObject();
-            for (const char* key : {"code", "message", "where", "hint"})
-                QVERIFY2(error.contains(QLatin1String(key)), key);
-        }
-        QVERIFY2(result.err.contains(mentions.toUtf8()) || result.out.contains(mentions.toUtf8()), result.err.constData());
+        QCOMPARE(result.err.trimmed().count('\n'), 0);
+        QVERIFY(result.out.isEmpty());
+        QVERIFY2(result.err.contains(mentions.toUtf8()), result.err.constData());
+        const Run json = run(arguments + QStringList{QStringLiteral("--json")});
+        QCOMPARE(json.code, code);
+        const QJsonObject error = json.json()[QStringLiteral("error")].toObject();
+        for (const char* key : {"code", "message", "where", "hint"})
+            QVERIFY2(error[QLatin1String(key)].isString(), key);
+        QVERIFY(!error[QStringLiteral("where")].toString().isEmpty());
         QVERIFY(!QFileInfo::exists(at(QStringLiteral("y"))));
+    }
+
+    void jsonMayStandBeforeTheCommand()
+    {
+        const Run result = run({QStringLiteral("--json"), QStringLiteral("inspect"), kSample});
+        QCOMPARE(result.code, 0);
+        QVERIFY(result.json().contains(QStringLiteral("layers")));
+    }
+
+    void inspectReadsLikeAnOverview()
+    {
+        const Run result = run({QStringLiteral("inspect"), kSample});
+        QCOMPARE(result.code, 0);
+        QVERIFY(result.out.contains("no disagreements between config and tensors"));
+        QVERIFY(result.out.contains("self_attn.q_proj + self_attn.k_proj + self_attn.v_proj (in 6 blocks)"));
+    }
+
+    void evalNamesWhatIsStored()
+    {
+        const QStringList tail{QStringLiteral("--text"), kSample + QStringLiteral("/evaluation.txt"),
+            QStringLiteral("--max-tokens"), QStringLiteral("1024")};
+        const Run text
+            = run(QStringList{QStringLiteral("eval"), kSample, QStringLiteral("--recipe"), QStringLiteral("rtn")} + tail);
+        QVERIFY2(text.code == 0, text.err.constData());
+        QVERIFY2(text.out.contains("float (BF16)") && text.out.contains("KL to float"), text.out.constData());
+        QVERIFY(text.out.contains("policy float"));
+        for (const QByteArray& line : text.out.mid(text.out.indexOf("protocol:")).split('\n'))
+            QVERIFY2(QString::fromUtf8(line).size() <= 100, line.constData());
+
+        const QJsonObject json = run(QStringList{QStringLiteral("eval"), kSample, QStringLiteral("--recipe"),
+                                         QStringLiteral("rtn(bits=3)"), QStringLiteral("--json")}
+            + tail)
+                                     .json();
+        QCOMPARE(json[QStringLiteral("reference")].toObject()[QStringLiteral("bits_layers")].toDouble(), 16.0);
+        const QJsonObject protocol = json[QStringLiteral("protocol")].toObject();
+        QCOMPARE(protocol[QStringLiteral("policy")].toString(), QStringLiteral("float"));
+        QCOMPARE(protocol[QStringLiteral("seq_len")].toInt(), 512); // a number
+        QVERIFY(protocol[QStringLiteral("producer")].toString().startsWith(QStringLiteral("quantscope")));
+        QVERIFY(json[QStringLiteral("canonical")].toString().contains(QStringLiteral("bits=3")));
+
+        const QString out = at(QStringLiteral("stored"));
+        const Run written = run({QStringLiteral("export"), kSample, QStringLiteral("--recipe"), QStringLiteral("rtn"),
+            QStringLiteral("--format"), QStringLiteral("compressed-tensors"), QStringLiteral("--out"), out});
+        QVERIFY2(written.code == 0, written.err.constData());
+        const QJsonObject reopened = run(QStringList{QStringLiteral("eval"), out, QStringLiteral("--json")} + tail).json();
+        QCOMPARE(reopened[QStringLiteral("bits_layers")].toDouble(), 4.0 + 16.0 / 128.0);
+        QVERIFY(reopened[QStringLiteral("bits_file")].toDouble() > 4.0);
+        const Run against = run(QStringList{QStringLiteral("eval"), kSample, QStringLiteral("--reference"), out} + tail);
+        QVERIFY2(against.code == 0, against.err.constData());
+        QVERIFY2(against.out.contains("KL to reference") && against.out.contains("stored, as stored"), against.out.constData());
+    }
+
+    void textMustBeUtf8()
+    {
+        QFile file(at(QStringLiteral("latin1.txt")));
+        QVERIFY(file.open(QIODevice::WriteOnly));
+        file.write(QByteArray(5000, 'a') + "\xe9t\xe9 " + QByteArray(5000, 'b'));
+        file.close();
+        for (const char* command : {"capture", "eval"}) {
+            QStringList arguments{QLatin1String(command), kSample, QStringLiteral("--text"), file.fileName()};
+            if (qstrcmp(command, "capture") == 0)
+                arguments += {QStringLiteral("--out"), at(QStringLiteral("latin1.h5"))};
+            const Run result = run(arguments);
+            QCOMPARE(result.code, 1);
+            QVERIFY2(result.err.contains("latin1.txt") && result.err.contains("byte 5000"), result.err.constData());
+        }
+        QVERIFY(!QFileInfo::exists(at(QStringLiteral("latin1.h5"))));
+    }
+
+    void outputsAreCheckedBeforeTheWork_data()
+    {
+        QTest::addColumn<QString>("out");
+        QTest::addColumn<QString>("mentions");
+        QTest::newRow("a folder") << QStringLiteral(".") << QStringLiteral("folder");
+        QTest::newRow("no such folder") << QStringLiteral("nowhere/x.h5") << QStringLiteral("does not exist");
+        QTest::newRow("another kind of file") << QStringLiteral("notes.md") << QStringLiteral("is not a dump");
+    }
+    void outputsAreCheckedBeforeTheWork()
+    {
+        QFETCH(QString, out);
+        QFETCH(QString, mentions);
+        QFile notes(at(QStringLiteral("notes.md")));
+        QVERIFY(notes.open(QIODevice::WriteOnly) && notes.write("keep me") == 7);
+        notes.close();
+        const Run result = run({QStringLiteral("capture"), kSample, QStringLiteral("--text"),
+            kSample + QStringLiteral("/calibration.txt"), QStringLiteral("--out"), out});
+        QCOMPARE(result.code, 1);
+        QVERIFY2(result.err.contains(mentions.toUtf8()) && result.err.contains("--out"), result.err.constData());
+        QCOMPARE(notes.size(), 7);
+        // Tensors are not written over it either, and a recipe is not.
+        if (out == QStringLiteral("notes.md")) {
+            QCOMPARE(run({QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn"),
+                             QStringLiteral("--save-tensors"), out})
+                         .code,
+                1);
+            QCOMPARE(run({QStringLiteral("export"), kSample, QStringLiteral("--recipe"), QStringLiteral("rtn"),
+                             QStringLiteral("--format"), QStringLiteral("quantscope"), QStringLiteral("--out"), out})
+                         .code,
+                1);
+            QCOMPARE(notes.size(), 7);
+        }
+    }
+
+    void aMethodFileIsAPipelineAndARecipeIsNot()
+    {
+        const QString method = QStringLiteral(QS_SOURCE_DIR) + QStringLiteral("/plugins/rounding/methods/rtn.json");
+        const QStringList layer{QStringLiteral("--layers"), QStringLiteral("layers.0.mlp.up_proj"), QStringLiteral("--json")};
+        const Run result = run(QStringList{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), method} + layer);
+        QVERIFY2(result.code == 0, result.err.constData());
+        QCOMPARE(result.json()[QStringLiteral("results")].toArray().size(), 1);
+        QFile file(at(QStringLiteral("recipe.json")));
+        QVERIFY(file.open(QIODevice::WriteOnly));
+        file.write(R"({"schema": 1, "kind": "quantscope-recipe", "rules": [{"pattern": "*", "pipeline": "rtn"}]})");
+        file.close();
+        const Run refused = run({QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), file.fileName()});
+        QCOMPARE(refused.code, 1);
+        QVERIFY2(refused.err.contains("is a recipe") && refused.err.contains("eval or export"), refused.err.constData());
+    }
+
+    /// Plain matrices with a dump of one of them, which holds a NaN: the other is skipped and the NaN is told.
+    void matricesFromAnywhere()
+    {
+        const Run saved = run({QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn(bits=8)"),
+            QStringLiteral("--layers"), QStringLiteral("layers.0.(self_attn.q|mlp.down)_proj"),
+            QStringLiteral("--save-tensors"), at(QStringLiteral("matrices.safetensors"))});
+        QVERIFY2(saved.code == 0, saved.err.constData());
+        writeTokens(at(QStringLiteral("tokens.h5")), "model.layers.0.self_attn.q_proj:input", 300, 128);
+        const QStringList compare{QStringLiteral("compare"), at(QStringLiteral("matrices.safetensors")),
+            QStringLiteral("--dump"), at(QStringLiteral("tokens.h5")), QStringLiteral("--pipeline"), QStringLiteral("gptq")};
+        const Run text = run(compare);
+        QVERIFY2(text.code == 0, text.err.constData());
+        QVERIFY2(text.out.contains("skipped model.layers.0.mlp.down_proj"), text.out.constData());
+        QVERIFY2(text.out.contains("2 activations of the dump are NaN or Inf"), text.out.constData());
+        QVERIFY(text.out.contains("no holdout"));
+        const QJsonObject json = run(compare + QStringList{QStringLiteral("--json")}).json();
+        QCOMPARE(json[QStringLiteral("results")].toArray().size(), 1);
+        QCOMPARE(json[QStringLiteral("skipped")].toArray().size(), 1);
+        QCOMPARE(json[QStringLiteral("results")].toArray().first().toObject()[QStringLiteral("non_finite")].toInt(), 2);
+        const Run analyzed = run({QStringLiteral("analyze"), at(QStringLiteral("matrices.safetensors")),
+            QStringLiteral("--dump"), at(QStringLiteral("tokens.h5"))});
+        QVERIFY2(analyzed.out.contains("2 of 38400 activations are NaN or Inf"), analyzed.out.constData());
+    }
+
+    /// Few calibration tokens: methods fit them better than the holdout, and the table says so.
+    void aWideGapToTheHoldoutIsMarked()
+    {
+        const QString few = at(QStringLiteral("few.h5"));
+        const Run made
+            = run({QStringLiteral("capture"), kSample, QStringLiteral("--text"), kSample + QStringLiteral("/calibration.txt"),
+                QStringLiteral("--out"), few, QStringLiteral("--samples"), QStringLiteral("2"), QStringLiteral("--seq-len"),
+                QStringLiteral("64"), QStringLiteral("--layers"), QStringLiteral("layers.0.mlp.down_proj")});
+        QVERIFY2(made.code == 0, made.err.constData());
+        const Run text = run({QStringLiteral("compare"), kSample, QStringLiteral("--dump"), few, QStringLiteral("--pipeline"),
+            QStringLiteral("gptq(bits=3)"), QStringLiteral("--layers"), QStringLiteral("layers.0.mlp.down_proj")});
+        QVERIFY2(text.code == 0, text.err.constData());
+        QVERIFY2(text.out.contains("%*") && text.out.contains("* holdout and fit error differ"), text.out.constData());
     }
 
     /// The dump that the repository carries belongs to the model beside it and holds what its README says.
@@ -274,6 +459,25 @@ private Q_SLOTS:
         QVERIFY(process.waitForFinished(60000));
         QCOMPARE(process.exitCode(), 1);
         QVERIFY(process.readAllStandardError().contains("cannot be written"));
+    }
+
+    /// A limit on the size of files stands for the full disk: the write fails in the middle in the same way.
+    void aDumpThatDoesNotFitLeavesNothing()
+    {
+        QProcess process;
+        process.setWorkingDirectory(m_folder.path());
+        process.start(QStringLiteral("/bin/sh"),
+            {QStringLiteral("-c"), QStringLiteral("trap '' XFSZ; ulimit -f 400; exec \"$@\""), QStringLiteral("sh"),
+                QStringLiteral(QS_CLI), QStringLiteral("capture"), kSample, QStringLiteral("--text"),
+                kSample + QStringLiteral("/calibration.txt"), QStringLiteral("--out"), QStringLiteral("limited.h5"),
+                QStringLiteral("--samples"), QStringLiteral("2"), QStringLiteral("--seq-len"), QStringLiteral("64")});
+        QVERIFY(process.waitForFinished(120000));
+        const QByteArray err = process.readAllStandardError();
+        QCOMPARE(process.exitStatus(), QProcess::NormalExit);
+        QCOMPARE(process.exitCode(), 1);
+        QVERIFY2(err.contains("limited.h5: cannot be written: File too large"), err.constData());
+        QVERIFY2(!err.contains(".tmp-") && !err.contains("errno"), err.constData());
+        QVERIFY(QDir(m_folder.path()).entryList({QStringLiteral("limited*")}).isEmpty());
     }
 
     void interruptCancelsAndLeavesNothing()

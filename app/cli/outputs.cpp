@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "outputs.h"
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <string_view>
+#include <system_error>
+#include <unistd.h>
+
+namespace qs::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string placed(const std::string& option, const std::string& path)
+{
+    return option + " " + path;
+}
+
+/// The nearest folder upward that is there, and whether files can be put into it.
+Expected<void> checkParent(const std::string& option, const std::string& given, bool mayCreate)
+{
+    std::error_code code;
+    fs::path folder = fs::absolute(given, code).lexically_normal();
+    if (!folder.has_filename())
+        folder = folder.parent_path();
+    folder = folder.parent_path();
+    while (mayCreate && !fs::exists(folder, code) && folder.has_relative_path())
+        folder = folder.parent_path();
+    if (!fs::exists(folder, code))
+        return fail(Errc::NotFound, "its folder does not exist", placed(option, given), "create it, or choose another place");
+    if (!fs::is_directory(folder, code))
+        return fail(
+            Errc::InvalidArgument, "'" + folder.string() + "' is not a folder", placed(option, given), "choose another place");
+    if (::access(folder.c_str(), W_OK | X_OK) != 0)
+        return fail(Errc::Io, "cannot be created: " + std::generic_category().message(errno), placed(option, given),
+            "check the folder's permissions, or choose another one");
+    return {};
+}
+
+bool looksLike(const fs::path& path, OutputKind kind, std::uintmax_t size)
+{
+    static_assert(std::endian::native == std::endian::little);
+    std::array<char, 16> start{};
+    std::ifstream stream(path, std::ios::binary);
+    stream.read(start.data(), start.size());
+    const std::string_view bytes(start.data(), static_cast<std::size_t>(stream.gcount()));
+    if (kind == OutputKind::Dump)
+        return bytes.starts_with("\x89HDF\r\n\x1a\n");
+    std::uint64_t header = 0;
+    std::memcpy(&header, start.data(), sizeof header);
+    return bytes.size() > 8 && bytes[8] == '{' && header <= size - 8;
+}
+
+} // namespace
+
+Expected<void> checkOutputFile(const std::string& option, const std::string& path, OutputKind kind)
+{
+    std::error_code code;
+    const fs::file_status status = fs::status(path, code);
+    if (fs::is_directory(status) || path.ends_with('/'))
+        return fail(Errc::InvalidArgument, "is a folder, not a file", placed(option, path), "name a file in it");
+    if (fs::exists(status)) {
+        if (!fs::is_regular_file(status))
+            return fail(Errc::InvalidArgument, "is not an ordinary file", placed(option, path), "choose another file");
+        const auto size = fs::file_size(path, code);
+        const char* const name = kind == OutputKind::Dump ? "a dump" : "a safetensors file";
+        if (kind != OutputKind::Any && size > 0 && !looksLike(path, kind, size))
+            return fail(Errc::InvalidArgument, std::string("exists and is not ") + name + ": it is not overwritten",
+                placed(option, path), "choose another file, or remove this one");
+    }
+    return checkParent(option, path, false);
+}
+
+Expected<void> checkOutputFolder(const std::string& option, const std::string& path, bool empty)
+{
+    std::error_code code;
+    const fs::file_status status = fs::status(path, code);
+    if (!fs::exists(status))
+        return checkParent(option, path, true);
+    if (!fs::is_directory(status))
+        return fail(Errc::InvalidArgument, "is a file, not a folder", placed(option, path), "choose another folder");
+    if (empty && !fs::is_empty(path, code))
+        return fail(
+            Errc::InvalidArgument, "already exists and is not an empty folder", placed(option, path), "choose a new folder");
+    if (::access(path.c_str(), W_OK | X_OK) != 0)
+        return fail(Errc::Io, "cannot be written to: " + std::generic_category().message(errno), placed(option, path),
+            "check the folder's permissions, or choose another one");
+    return checkParent(option, path, false);
+}
+
+} // namespace qs::cli
