@@ -480,6 +480,24 @@ private Q_SLOTS:
         QVERIFY(QDir(m_folder.path()).entryList({QStringLiteral("limited*")}).isEmpty());
     }
 
+    void theTourLeavesAReport()
+    {
+        QProcess process;
+        process.setWorkingDirectory(m_folder.path());
+        process.start(
+            QStringLiteral(QS_SOURCE_DIR) + QStringLiteral("/scripts/headless-tour"), {QStringLiteral(QS_CLI), kSample});
+        QVERIFY(process.waitForFinished(300000));
+        QVERIFY2(process.exitCode() == 0, process.readAllStandardError().constData());
+        const QStringList folders = QDir(m_folder.path()).entryList({QStringLiteral("quantscope-report-*")}, QDir::Dirs);
+        QCOMPARE(folders.size(), 1);
+        QVERIFY(process.readAllStandardOutput().contains("The report is in " + at(folders.first()).toUtf8()));
+        QFile report(at(folders.first() + QStringLiteral("/report.md")));
+        QVERIFY(report.open(QIODevice::ReadOnly));
+        const QByteArray text = report.readAll();
+        for (const char* part : {"gptq 3 bit", "gptq(bits=4)", "as stored (packed integers)", "vLLM"})
+            QVERIFY2(text.contains(part), part);
+    }
+
     void interruptCancelsAndLeavesNothing()
     {
         QProcess process;
