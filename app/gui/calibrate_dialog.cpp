@@ -38,6 +38,7 @@ QWidget* withBrowse(QLineEdit* edit, const std::function<QString()>& ask)
     auto* layout = new QHBoxLayout(row);
     layout->setContentsMargins(0, 0, 0, 0);
     auto* browse = new QPushButton(QObject::tr("Browse…"));
+    browse->setAutoDefault(false); // Enter is for the dialog
     layout->addWidget(edit, 1);
     layout->addWidget(browse);
     QObject::connect(browse, &QPushButton::clicked, edit, [edit, ask] {

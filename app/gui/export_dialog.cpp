@@ -17,8 +17,13 @@
 #include <QVBoxLayout>
 
 #include <algorithm>
+#include <map>
 
 namespace qs::app {
+
+namespace {
+constexpr std::size_t kMostLines = 3; ///< Of one finding; more become one line.
+}
 
 ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget* parent)
     : QDialog(parent)
@@ -32,6 +37,9 @@ ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget*
     , m_progress(new QProgressBar)
     , m_assignAll(new QPushButton)
     , m_export(new QPushButton(tr("Export")))
+    , m_close(new QPushButton(tr("Close")))
+    , m_reopen(new QPushButton(tr("Open the export")))
+    , m_runtimes(views::makeLabel({}, "dim"))
 {
     setWindowTitle(tr("Export"));
     resize(860, 520);
@@ -61,6 +69,9 @@ ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget*
     layout->addLayout(targetRow);
     m_verdict->setWordWrap(true);
     layout->addWidget(m_verdict);
+    m_runtimes->setWordWrap(true);
+    m_runtimes->hide();
+    layout->addWidget(m_runtimes);
     m_progress->setRange(0, 1000);
     m_progress->setTextVisible(false);
     m_progress->hide();
@@ -68,10 +79,14 @@ ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget*
     auto* bottom = new QHBoxLayout;
     bottom->addWidget(m_assignAll);
     bottom->addStretch(1);
-    auto* close = new QPushButton(tr("Close"));
+    m_reopen->setToolTip(tr("Open what was written, to see that it is what was simulated"));
+    m_reopen->hide();
+    for (QPushButton* button : {m_assignAll, m_close, m_reopen, browse})
+        button->setAutoDefault(false);
+    bottom->addWidget(m_reopen);
     m_export->setProperty("role", QByteArray("primary"));
     m_export->setDefault(true);
-    bottom->addWidget(close);
+    bottom->addWidget(m_close);
     bottom->addWidget(m_export);
     layout->addLayout(bottom);
 
@@ -79,7 +94,12 @@ ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget*
         auto* item = new QListWidgetItem(QString::fromStdString(exporter->title()), m_formats);
         item->setData(Qt::UserRole, QString::fromStdString(exporter->id()));
     }
-    connect(close, &QPushButton::clicked, this, &ExportDialog::reject);
+    connect(m_reopen, &QPushButton::clicked, this, [this] {
+        const QString path = m_written;
+        accept();
+        Q_EMIT openRequested(path);
+    });
+    connect(m_close, &QPushButton::clicked, this, &ExportDialog::reject);
     connect(browse, &QPushButton::clicked, this, [this] {
         const QString path = QFileDialog::getSaveFileName(this, tr("Write to"), m_target->text());
         if (!path.isEmpty())
@@ -103,6 +123,7 @@ ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget*
     });
     connect(m_export, &QPushButton::clicked, this, [this] {
         m_running = true;
+        m_written = m_target->text();
         m_bench.exportRecipe(format(), m_target->text().toStdString());
     });
     connect(&m_bench, &session::Workbench::lintsChanged, this, &ExportDialog::showLints);
@@ -144,10 +165,15 @@ void ExportDialog::formatChanged()
     }
     m_description->setText(QString::fromStdString(exporter->description()));
     m_target->setPlaceholderText(exporter->writesFolder() ? tr("a new folder") : tr("a new file"));
-    if (m_target->text().isEmpty()) {
+    if (m_target->text().isEmpty() || m_target->text() == m_suggested) {
         const auto model = m_bench.model();
         const QString name = model ? QString::fromStdString(model->spec().name) : QStringLiteral("model");
-        m_target->setText(QDir::home().filePath(name + u'-' + QString::fromStdString(exporter->id())));
+        const QString id = QString::fromStdString(exporter->id());
+        const QString suffix = exporter->writesFolder()     ? QString()
+            : id.contains(QStringLiteral("llm-compressor")) ? QStringLiteral(".yaml")
+                                                            : QStringLiteral(".json");
+        m_suggested = QDir::home().filePath(name + u'-' + id + suffix);
+        m_target->setText(m_suggested);
     }
     if (empty) {
         m_findings->clear();
@@ -162,18 +188,30 @@ void ExportDialog::formatChanged()
 void ExportDialog::showFindings(const std::vector<recipe::Finding>& findings)
 {
     m_findings->clear();
+    // The same finding on many layers is one line.
+    std::map<std::string, std::vector<const recipe::Finding*>> same;
+    for (const recipe::Finding& finding : findings)
+        same[finding.id + finding.severity].push_back(&finding);
     for (const recipe::Finding& finding : findings) {
+        const auto& group = same[finding.id + finding.severity];
+        const bool many = group.size() > kMostLines;
+        if (many && group.front() != &finding)
+            continue;
         const bool error = finding.severity == "error";
         const bool warning = finding.severity == "warning";
-        auto* item = new QListWidgetItem(
-            QStringLiteral("%1  %2%3")
-                .arg(error        ? QStringLiteral("✕")
-                        : warning ? QStringLiteral("!")
-                                  : QStringLiteral("✓"),
-                    finding.where.empty() ? QString() : QString::fromStdString(finding.where) + QStringLiteral(": "),
-                    QString::fromStdString(finding.message)),
+        QStringList places;
+        for (const recipe::Finding* each : group)
+            places << QString::fromStdString(each->where);
+        const QString where = many  ? tr("%1 places, first %2: ").arg(group.size()).arg(places.front())
+            : finding.where.empty() ? QString()
+                                    : QString::fromStdString(finding.where) + QStringLiteral(": ");
+        auto* item = new QListWidgetItem(QStringLiteral("%1  %2%3")
+                                             .arg(error        ? QStringLiteral("✕")
+                                                     : warning ? QStringLiteral("!")
+                                                               : QStringLiteral("✓"),
+                                                 where, QString::fromStdString(finding.message)),
             m_findings);
-        item->setToolTip(QString::fromStdString(finding.id));
+        item->setToolTip(many ? places.join(u'\n') : QString::fromStdString(finding.id));
         item->setForeground(error ? views::tokens().bad : warning ? views::tokens().warning : views::tokens().text);
     }
     if (findings.empty())
@@ -206,6 +244,9 @@ void ExportDialog::showReport()
     m_running = report.state == State::Loading;
     m_progress->setVisible(m_running);
     m_export->setEnabled(!m_running);
+    m_close->setText(m_running ? tr("Cancel") : tr("Close"));
+    m_reopen->setVisible(report.state == State::Ready && report.value->checkpointBytes > 0);
+    m_runtimes->hide();
     switch (report.state) {
     case State::Loading: m_verdict->setText(tr("Writing, then reading back …")); break;
     case State::Ready:
@@ -216,7 +257,9 @@ void ExportDialog::showReport()
                       .arg(report.value->files.size())
                       .arg(session::bytesText(report.value->size.bytesFile))
                       .arg(QString::number(report.value->size.bitsLayers, 'f', 2))
-                : tr("Written; the verification does not apply or found differences, see the checks."));
+                : report.value->hasErrors() ? tr("Written, but what was read back differs from the simulation: see the checks.")
+                                            : tr("Written. This format holds no tensors, so there is nothing to compare."));
+        askRuntimes();
         break;
     case State::Failed: m_verdict->setText(QString::fromStdString(report.error.line())); break;
     case State::Cancelled: m_verdict->setText(tr("Cancelled; nothing was left behind.")); break;
@@ -226,6 +269,32 @@ void ExportDialog::showReport()
         report.state == State::Ready && report.value->verified ? "good"
             : report.state == State::Failed                    ? "bad"
                                                                : "");
+}
+
+QString ExportDialog::runtimes() const
+{
+    return m_runtimes->isHidden() ? QString() : m_runtimes->text();
+}
+
+void ExportDialog::askRuntimes()
+{
+    session::JobQueue::Spec spec{QStringLiteral("export/runtimes"), tr("Check the runtimes"), session::Lane::View, false};
+    m_bench.jobs().submit<recipe::ValidationReport>(
+        spec, this,
+        [path = m_written.toStdString(), &plugins = m_bench.plugins()](
+            const JobContext& job) { return plugins.exporters().validate(path, plugins.stages(), job); },
+        [this](Expected<recipe::ValidationReport> report) {
+            QStringList lines;
+            if (report) {
+                for (const recipe::RuntimeVerdict& verdict : report->runtimes)
+                    lines << QStringLiteral("%1: %2%3")
+                                 .arg(QString::fromStdString(verdict.runtime), QString::fromStdString(verdict.loads),
+                                     verdict.why.empty() ? QString()
+                                                         : QStringLiteral(", ") + QString::fromStdString(verdict.why));
+            }
+            m_runtimes->setText(tr("Who loads it: %1").arg(lines.join(QStringLiteral("; "))));
+            m_runtimes->setVisible(!lines.isEmpty());
+        });
 }
 
 void ExportDialog::reject()

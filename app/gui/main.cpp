@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <unistd.h>
 
 int main(int argc, char** argv)
@@ -22,14 +23,17 @@ int main(int argc, char** argv)
         setenv("OMP_WAIT_POLICY", "passive", 1);
         execv("/proc/self/exe", argv); // returns only where that is not possible: then the program runs as it is
     }
-    QApplication app(argc, argv);
-    QApplication::setOrganizationName(QStringLiteral("quantscope"));
-    QApplication::setApplicationName(QStringLiteral("quantscope"));
-    QApplication::setApplicationVersion(QString::fromLatin1(qs::kVersion));
+    QCoreApplication::setOrganizationName(QStringLiteral("quantscope"));
+    QCoreApplication::setApplicationName(QStringLiteral("quantscope"));
+    QCoreApplication::setApplicationVersion(QString::fromLatin1(qs::kVersion));
 
     QString error;
     bool exit = false;
-    const auto options = qs::app::parseOptions(QApplication::arguments(), &error, &exit);
+    std::optional<qs::app::Options> options;
+    {
+        const QCoreApplication words(argc, argv); // --help needs no display
+        options = qs::app::parseOptions(QCoreApplication::arguments(), &error, &exit);
+    }
     if (!options) {
         std::fprintf(stderr, "quantscope: %s (see quantscope --help)\n", qPrintable(error));
         return 2;
@@ -37,19 +41,23 @@ int main(int argc, char** argv)
     if (exit)
         return 0;
 
+    const bool display = std::getenv("DISPLAY") || std::getenv("WAYLAND_DISPLAY");
+    if (!options->screenshot.isEmpty() && !display && !std::getenv("QT_QPA_PLATFORM"))
+        setenv("QT_QPA_PLATFORM", "offscreen", 1);
+    const QApplication app(argc, argv);
     const QSettings settings;
     qs::views::Theme::instance().apply(
         options->dark.value_or(options->screenshot.isEmpty() && settings.value(QStringLiteral("dark")).toBool()));
     QApplication::setWindowIcon(QIcon(QStringLiteral(":/icons/quantscope.svg")));
     qs::app::MainWindow window;
     window.resize(options->size);
+    if (options->screenshot.isEmpty()) // a picture shows the default layout
+        window.restoreLayout();
     if (!options->view.isEmpty() && !window.showView(options->view)) {
         std::fprintf(stderr, "quantscope: --view %s: no such view (%s)\n", qPrintable(options->view),
             qPrintable(window.viewNames().join(QStringLiteral(", "))));
         return 2;
     }
-    if (options->screenshot.isEmpty() && settings.contains(QStringLiteral("geometry")))
-        window.restoreGeometry(settings.value(QStringLiteral("geometry")).toByteArray());
     window.show();
     if (!options->sessionFile.isEmpty())
         window.openPath(options->sessionFile);

@@ -3,37 +3,23 @@
 
 #include "app/gui/calibrate_dialog.h"
 #include "app/gui/export_dialog.h"
+#include "app/gui/view_dock.h"
 #include "views/heatmap/heatmap_view.h"
-#include "views/panels/channels_panel.h"
 #include "views/panels/compare_panel.h"
-#include "views/panels/distribution_panel.h"
-#include "views/panels/hessian_panel.h"
-#include "views/panels/jobs_panel.h"
-#include "views/panels/layer_header.h"
 #include "views/panels/layers_panel.h"
-#include "views/panels/pipeline_editor.h"
-#include "views/panels/qsur_panel.h"
 #include "views/theme/theme.h"
 #include "views/undo/edit_command.h"
 
 #include <QCloseEvent>
 #include <QCompleter>
-#include <QDir>
-#include <QDragEnterEvent>
-#include <QFileDialog>
-#include <QFileInfo>
 #include <QHBoxLayout>
 #include <QLabel>
 #include <QLineEdit>
-#include <QMimeData>
 #include <QPushButton>
 #include <QSettings>
-#include <QSplitter>
-#include <QStackedWidget>
-#include <QStatusBar>
-#include <QStringListModel>
 #include <QTabBar>
-#include <QVBoxLayout>
+#include <QTimer>
+#include <QToolBar>
 
 #include <algorithm>
 #include <utility>
@@ -50,29 +36,8 @@ MainWindow::MainWindow(QWidget* parent)
     m_bench.loadPlugins();
 
     buildTopBar();
-    auto* body = new QWidget;
-    auto* bodyLayout = new QVBoxLayout(body);
-    bodyLayout->setContentsMargins(0, 0, 0, 0);
-    bodyLayout->setSpacing(0);
-    m_splitter = new QSplitter(Qt::Horizontal);
-    m_splitter->setHandleWidth(1);
-    m_splitter->setChildrenCollapsible(false);
-    m_layers = new LayersPanel(m_context);
-    m_layers->setMinimumWidth(300);
-    m_splitter->addWidget(m_layers);
-    buildCentre();
-    buildRight();
-    m_splitter->setStretchFactor(0, 0);
-    m_splitter->setStretchFactor(1, 1);
-    m_splitter->setStretchFactor(2, 0);
-    bodyLayout->addWidget(m_top);
-    bodyLayout->addWidget(m_splitter, 1);
-    setCentralWidget(body);
-
-    m_status = makeLabel({});
-    m_status->setContentsMargins(8, 0, 8, 0);
-    statusBar()->addWidget(m_status, 1);
-    statusBar()->setSizeGripEnabled(false);
+    buildViews();
+    buildStatus();
     buildMenus();
 
     for (auto signal :
@@ -84,7 +49,9 @@ MainWindow::MainWindow(QWidget* parent)
         if (m_bench.opened().ready() && m_bench.model() != m_shown) {
             m_shown = m_bench.model();
             m_undo.clear();
+            m_companionUsed.clear();
             remember(QString::fromStdString(m_bench.state().model.string()));
+            lookAtCompanion();
         }
         fillSearch();
     });
@@ -95,88 +62,59 @@ MainWindow::MainWindow(QWidget* parent)
     });
     updateTexts();
     fillSearch();
-    showView(QStringLiteral("Compare"));
     m_layers->filter()->clearFocus();
-    m_tabs->setFocus();
 }
 
 MainWindow::~MainWindow()
 {
     // The panels go first: they use the workbench until their last moment.
+    for (ViewDock* each : std::exchange(m_docks, {}))
+        delete each;
     delete takeCentralWidget();
 }
 
 void MainWindow::buildTopBar()
 {
-    m_top = new QFrame;
-    m_top->setObjectName(QStringLiteral("topbar"));
-    auto* layout = new QHBoxLayout(m_top);
+    auto* top = new QFrame;
+    top->setObjectName(QStringLiteral("topbar"));
+    auto* layout = new QHBoxLayout(top);
     layout->setContentsMargins(10, 8, 10, 8);
     layout->setSpacing(8);
-    auto* open = new QPushButton(tr("Open…"));
-    open->setObjectName(QStringLiteral("openButton"));
+    m_open = new QPushButton(tr("Open…"));
+    m_open->setObjectName(QStringLiteral("openButton"));
+    m_open->setToolTip(tr("A model, a dump, a recipe or a session; they can also be dropped on the window (Ctrl+O)"));
     m_calibrate = new QPushButton(tr("Calibrate…"));
+    m_calibrate->setToolTip(tr("Run a text through the model and keep statistics of what every layer receives (Ctrl+L)"));
     m_info = makeLabel({}, "dim");
+    m_info->setMinimumWidth(0);
+    m_info->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
     m_search = new QLineEdit;
+    m_search->setObjectName(QStringLiteral("search"));
     m_search->setPlaceholderText(tr("Search commands, layers, methods   Ctrl+K"));
     m_search->setAccessibleName(tr("Search commands, layers, methods"));
-    m_search->setFixedWidth(320);
+    m_search->setMaximumWidth(320);
+    m_search->setMinimumWidth(180);
     m_search->setMinimumHeight(28);
+    m_search->setAcceptDrops(false); // files dropped on it are for the window
     m_export = new QPushButton(tr("Export recipe…"));
     m_export->setProperty("role", QByteArray("primary"));
-    layout->addWidget(open);
+    m_export->setToolTip(tr("Check the recipe for a format, write it, read it back and verify it (Ctrl+E)"));
+    layout->addWidget(m_open);
     layout->addWidget(m_calibrate);
     layout->addSpacing(6);
-    layout->addWidget(m_info, 1);
-    layout->addWidget(m_search);
+    layout->addWidget(m_info, 3);
+    layout->addWidget(m_search, 2);
     layout->addWidget(m_export);
-    connect(open, &QPushButton::clicked, this, &MainWindow::askOpen);
+    auto* bar = new QToolBar(tr("Top bar"));
+    bar->setObjectName(QStringLiteral("topBar"));
+    bar->setMovable(false);
+    bar->setContextMenuPolicy(Qt::PreventContextMenu);
+    bar->addWidget(top);
+    bar->toggleViewAction()->setEnabled(false);
+    addToolBar(Qt::TopToolBarArea, bar);
+    connect(m_open, &QPushButton::clicked, this, &MainWindow::askOpen);
     connect(m_calibrate, &QPushButton::clicked, this, &MainWindow::calibrate);
     connect(m_export, &QPushButton::clicked, this, &MainWindow::exportRecipe);
-}
-
-void MainWindow::buildCentre()
-{
-    m_centre = new QWidget;
-    auto* layout = new QVBoxLayout(m_centre);
-    layout->setContentsMargins(22, 14, 22, 0);
-    layout->setSpacing(6);
-    layout->addWidget(new LayerHeader(m_context));
-    m_tabs = new QTabBar;
-    m_tabs->setExpanding(true);
-    m_tabs->setDrawBase(false);
-    m_tabs->setAccessibleName(tr("Views"));
-    m_stack = new QStackedWidget;
-    m_channels = new ChannelsPanel(m_context);
-    m_distribution = new DistributionPanel(m_context);
-    m_hessian = new HessianPanel(m_context);
-    m_qsur = new QsurPanel(m_context);
-    m_compare = new ComparePanel(m_context);
-    m_panels = {m_channels, m_distribution, m_hessian, m_qsur, m_compare};
-    for (LayerPanel* panel : m_panels) {
-        m_tabs->addTab(panel->name());
-        m_stack->addWidget(panel);
-        connect(panel, &LayerPanel::calibrateRequested, this, &MainWindow::calibrate);
-    }
-    connect(m_compare, &ComparePanel::evaluateRequested, this, &MainWindow::evaluate);
-    connect(m_tabs, &QTabBar::currentChanged, m_stack, &QStackedWidget::setCurrentIndex);
-    layout->addWidget(m_tabs);
-    layout->addWidget(m_stack, 1);
-    m_splitter->addWidget(m_centre);
-}
-
-void MainWindow::buildRight()
-{
-    auto* right = new QWidget;
-    right->setMinimumWidth(300);
-    auto* layout = new QVBoxLayout(right);
-    layout->setContentsMargins(12, 14, 12, 10);
-    layout->setSpacing(12);
-    m_editor = new PipelineEditor(m_context);
-    m_jobs = new JobsPanel(m_context);
-    layout->addWidget(m_editor, 1);
-    layout->addWidget(m_jobs, 0);
-    m_splitter->addWidget(right);
 }
 
 void MainWindow::fillSearch()
@@ -186,8 +124,8 @@ void MainWindow::fillSearch()
         if (!action->text().isEmpty() && action->property("command").toBool())
             entries << tr("command: %1").arg(QString(action->text()).remove(u'&'));
     }
-    for (const LayerPanel* panel : m_panels)
-        entries << tr("view: %1").arg(panel->name());
+    for (const ViewDock* each : m_docks)
+        entries << tr("view: %1").arg(each->name());
     for (const recipe::Method& method : m_bench.registry().methods())
         entries << tr("method: %1").arg(QString::fromStdString(method.id));
     if (const auto model = m_bench.model()) {
@@ -226,77 +164,14 @@ void MainWindow::runSearch(const QString& text)
     }
 }
 
-QStringList MainWindow::viewNames() const
-{
-    QStringList names;
-    for (const LayerPanel* panel : m_panels)
-        names << panel->name();
-    return names;
-}
-
-bool MainWindow::showView(const QString& name)
-{
-    for (int i = 0; i < static_cast<int>(m_panels.size()); ++i) {
-        if (m_panels[static_cast<std::size_t>(i)]->name().compare(name, Qt::CaseInsensitive) == 0) {
-            m_tabs->setCurrentIndex(i);
-            m_stack->setCurrentIndex(i);
-            return true;
-        }
-    }
-    return false;
-}
-
 bool MainWindow::idle() const
 {
     auto& jobs = const_cast<session::Workbench&>(m_bench).jobs();
     if (!jobs.idle())
         return false;
     const auto heatmaps = findChildren<HeatmapView*>();
-    return std::all_of(
-        heatmaps.begin(), heatmaps.end(), [](const HeatmapView* view) { return !view->isVisible() || view->complete(); });
-}
-
-void MainWindow::openPath(const QString& path, const QString& dump)
-{
-    const QFileInfo info(path);
-    const QString suffix = info.suffix().toLower();
-    if (!info.exists()) {
-        m_bench.messages().add(Error{Errc::NotFound, "does not exist", path.toStdString(), "check the path"});
-        return;
-    }
-    if (suffix == QLatin1String("qsession")) {
-        m_bench.openSession(path.toStdString());
-        return;
-    }
-    if (info.isFile() && (suffix == QLatin1String("h5") || suffix == QLatin1String("hdf5"))) {
-        m_bench.openDump(path.toStdString());
-        return;
-    }
-    QString companion = dump;
-    if (companion.isEmpty() && info.isDir()) {
-        // A folder that brings exactly one dump means it to be used; the message list says so when it opens.
-        const QStringList dumps = QDir(path).entryList({QStringLiteral("*.h5")}, QDir::Files);
-        if (dumps.size() == 1)
-            companion = QDir(path).filePath(dumps.first());
-    }
-    m_bench.openModel(path.toStdString(), companion.toStdString());
-}
-
-void MainWindow::askOpen()
-{
-    const QString folder = QFileDialog::getExistingDirectory(
-        this, tr("Open a Hugging Face folder"), QString::fromStdString(m_bench.state().model.string()));
-    if (!folder.isEmpty())
-        openPath(folder);
-}
-
-void MainWindow::askOpenFile()
-{
-    const QString file = QFileDialog::getOpenFileName(this, tr("Open a model, dump or session"),
-        QString::fromStdString(m_bench.state().model.string()),
-        tr("Models, dumps, sessions (*.safetensors *.gguf *.json *.h5 *.hdf5 *.qsession);;All files (*)"));
-    if (!file.isEmpty())
-        openPath(file);
+    return std::all_of(heatmaps.begin(), heatmaps.end(),
+        [](const HeatmapView* view) { return view->visibleRegion().isEmpty() || view->complete(); });
 }
 
 void MainWindow::calibrate()
@@ -310,6 +185,8 @@ void MainWindow::calibrate()
 
 void MainWindow::evaluate()
 {
+    if (!m_bench.model())
+        return;
     auto* dialog = new EvaluateDialog(m_bench, this);
     dialog->setAttribute(Qt::WA_DeleteOnClose);
     dialog->open();
@@ -317,7 +194,10 @@ void MainWindow::evaluate()
 
 void MainWindow::exportRecipe()
 {
+    if (!m_bench.model())
+        return;
     auto* dialog = new ExportDialog(m_bench, m_undo, this);
+    connect(dialog, &ExportDialog::openRequested, this, [this](const QString& path) { openPath(path); });
     dialog->setAttribute(Qt::WA_DeleteOnClose);
     dialog->open();
 }
@@ -331,44 +211,28 @@ void MainWindow::setDark(bool dark)
     QSettings().setValue(QStringLiteral("dark"), dark);
 }
 
-void MainWindow::dragEnterEvent(QDragEnterEvent* event)
-{
-    if (event->mimeData()->hasUrls() && event->mimeData()->urls().first().isLocalFile())
-        event->acceptProposedAction();
-}
-
-void MainWindow::dropEvent(QDropEvent* event)
-{
-    QStringList dumps;
-    QString model;
-    for (const QUrl& url : event->mimeData()->urls()) {
-        const QString path = url.toLocalFile();
-        if (path.endsWith(QStringLiteral(".h5"), Qt::CaseInsensitive))
-            dumps << path;
-        else
-            model = path;
-    }
-    event->acceptProposedAction();
-    if (!model.isEmpty())
-        openPath(model, dumps.value(0));
-    else if (!dumps.isEmpty())
-        openPath(dumps.first());
-}
-
 void MainWindow::showEvent(QShowEvent* event)
 {
     QMainWindow::showEvent(event);
-    if (std::exchange(m_placed, true))
+    if (!std::exchange(m_placed, true))
+        setDockSizes();
+    if (m_raiseOnShow.isEmpty())
         return;
-    const int left = std::clamp(width() * 27 / 100, 310, 440);
-    const int right = std::clamp(width() * 21 / 100, 300, 350);
-    m_splitter->setSizes({left, width() - left - right, right});
+    QTimer::singleShot(0, this, [this] {
+        showView(std::exchange(m_raiseOnShow, {}));
+        if (QTabBar* tabs = m_current ? tabBarOf(m_current) : nullptr)
+            tabs->setFocus();
+    });
 }
 
 void MainWindow::closeEvent(QCloseEvent* event)
 {
-    QSettings settings;
-    settings.setValue(QStringLiteral("geometry"), saveGeometry());
+    if (!mayDiscard()) {
+        event->ignore();
+        return;
+    }
+    if (m_keepLayout)
+        saveLayout();
     m_bench.jobs().cancelAll();
     event->accept();
 }

@@ -10,9 +10,8 @@
 class QLabel;
 class QLineEdit;
 class QPushButton;
-class QSplitter;
 class QTabBar;
-class QStackedWidget;
+class QTimer;
 
 namespace qs::views {
 class ChannelsPanel;
@@ -20,6 +19,7 @@ class ComparePanel;
 class DistributionPanel;
 class HessianPanel;
 class JobsPanel;
+class LayerHeader;
 class LayersPanel;
 class PipelineEditor;
 class QsurPanel;
@@ -27,7 +27,9 @@ class QsurPanel;
 
 namespace qs::app {
 
-/// Assembles the panels around one Workbench and maps files, menus and shortcuts to it. No logic of its own.
+class ViewDock;
+
+/// Assembles the panels around one Workbench and maps files, docks, menus and shortcuts to it. No logic of its own.
 class MainWindow : public QMainWindow {
     Q_OBJECT
 public:
@@ -36,11 +38,28 @@ public:
 
     session::Workbench& bench() { return m_bench; }
     QUndoStack& undoStack() { return m_undo; }
-    void openPath(const QString& path, const QString& dump = {}); ///< Model, dump or session, by what it is.
-    bool showView(const QString& name); ///< False when there is no such view.
-    QStringList viewNames() const;
-    bool idle() const; ///< Nothing runs and every visible heatmap is drawn.
+    bool idle() const; ///< Nothing runs and every heatmap that can be seen is drawn.
 
+    // Files
+    /// Folder, model, dump, recipe, pipeline or session, by what it is. What is not understood becomes one message.
+    void openPath(const QString& path, const QString& dump = {});
+    void openPaths(const QStringList& paths); ///< What was dropped together: at most one model, with its dump.
+    static QString samplePath(); ///< The bundled sample, or empty.
+    QString noticeText() const; ///< The latest message in the status bar, while it is there.
+    QString statusText() const;
+
+    // Docks
+    bool showView(const QString& name); ///< Opens and raises a view or panel. False when there is none of this name.
+    QStringList viewNames() const;
+    ViewDock* dock(const QString& name) const; ///< Views, and "Layers", "Pipeline", "Jobs".
+    ViewDock* currentView() const { return m_current; } ///< The view that the keyboard or the mouse used last.
+    void placeBeside(ViewDock* dock, Qt::Orientation orientation = Qt::Horizontal); ///< Next to the current view.
+    QTabBar* tabBarOf(const ViewDock* dock) const; ///< Null while the dock stands alone.
+    void resetLayout();
+    bool restoreLayout(); ///< From the settings; they are written again when the window closes.
+    void saveLayout() const;
+
+    views::LayerHeader* header() const { return m_header; }
     views::LayersPanel* layersPanel() const { return m_layers; }
     views::ChannelsPanel* channelsPanel() const { return m_channels; }
     views::DistributionPanel* distributionPanel() const { return m_distribution; }
@@ -49,17 +68,14 @@ public:
     views::ComparePanel* comparePanel() const { return m_compare; }
     views::PipelineEditor* pipelineEditor() const { return m_editor; }
     views::JobsPanel* jobsPanel() const { return m_jobs; }
-    QTabBar* tabs() const { return m_tabs; }
     QPushButton* exportButton() const { return m_export; }
-
-    static QString samplePath(); ///< The bundled sample, or empty.
 
 public Q_SLOTS:
     void askOpen();
-    void askOpenFile();
     void calibrate();
     void evaluate();
     void exportRecipe();
+    void showShortcuts();
     void setDark(bool dark);
 
 protected:
@@ -67,39 +83,68 @@ protected:
     void dropEvent(QDropEvent* event) override;
     void showEvent(QShowEvent* event) override;
     void closeEvent(QCloseEvent* event) override;
+    bool eventFilter(QObject* object, QEvent* event) override;
 
 private:
     void buildTopBar();
-    void buildCentre();
-    void buildRight();
+    void buildViews();
+    void buildStatus();
     void buildMenus();
+    QAction* addCommand(QMenu* menu, const QString& text, const QKeySequence& key, std::function<void()> slot);
+    void buildFileMenu();
+    void buildViewMenu();
     void fillSearch();
     void runSearch(const QString& text);
     void updateTexts();
-    void saveSession(bool as);
+    QStringList statusParts();
+    void showNotice(const session::Message& message);
+    bool saveSession(bool as); ///< False when it was not saved.
+    bool mayDiscard(); ///< Asks when there are unsaved edits; true to go on.
     void fillRecent();
     void remember(const QString& path);
+    void openRecipe(const QString& path);
+    void openJson(const QString& path);
+    void lookAtCompanion();
+    void complain(const QString& path, const QString& what, const QString& hint);
     void about();
     void showPlugins();
+
+    // Docks
+    ViewDock* addDock(const QString& name, QWidget* content);
+    void setDockSizes();
+    void arrangementChanged(); ///< Titles disappear where a tab shows the name.
+    void tabMenu(ViewDock* dock, const QPoint& position);
+    void stepView(int step);
+    ViewDock* dockOfTab(const QTabBar* tabs, int index) const;
 
     session::Workbench m_bench;
     QUndoStack m_undo;
     std::shared_ptr<const model::Model> m_shown; ///< The model that the undo steps belong to.
     views::PanelContext m_context{m_bench, m_undo};
-    QSplitter* m_splitter = nullptr;
-    bool m_placed = false; ///< The panes got their widths when the window was first shown.
-    QFrame* m_top = nullptr;
+    QString m_companion; ///< The only dump in the folder that is being opened.
+    QString m_companionUsed; ///< It was opened because its model id matches.
+    bool m_placed = false; ///< The docks got their sizes when the window was first shown.
+    QString m_raiseOnShow; ///< Tabs exist only once the window is shown.
+    bool m_keepLayout = false; ///< Write the layout to the settings at the end.
     QLabel* m_info = nullptr;
     QLineEdit* m_search = nullptr;
+    QPushButton* m_open = nullptr;
     QPushButton* m_calibrate = nullptr;
     QPushButton* m_export = nullptr;
-    QWidget* m_centre = nullptr;
-    QTabBar* m_tabs = nullptr;
-    QStackedWidget* m_stack = nullptr;
     QMenu* m_recent = nullptr;
     QAction* m_darkAction = nullptr;
     QLabel* m_status = nullptr;
+    views::ElidedLabel* m_notice = nullptr;
+    QTimer* m_noticeClock = nullptr;
+    QTimer* m_arrange = nullptr;
     std::vector<views::LayerPanel*> m_panels;
+    std::vector<ViewDock*> m_views; ///< Docks of m_panels.
+    std::vector<ViewDock*> m_docks; ///< All of them.
+    ViewDock* m_current = nullptr;
+    ViewDock* m_layersDock = nullptr;
+    ViewDock* m_editorDock = nullptr;
+    ViewDock* m_jobsDock = nullptr;
+    views::LayerHeader* m_header = nullptr;
     views::LayersPanel* m_layers = nullptr;
     views::ChannelsPanel* m_channels = nullptr;
     views::DistributionPanel* m_distribution = nullptr;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Menus, texts and settings of MainWindow.
+// Menus, texts and the status bar of MainWindow.
 #include "app/gui/main_window.h"
 
+#include "app/gui/shortcuts_dialog.h"
+#include "app/gui/view_dock.h"
 #include "core/base/version.h"
 #include "core/exec/parallel.h"
 #include "core/session/format_number.h"
@@ -11,17 +13,16 @@
 
 #include <QApplication>
 #include <QDialog>
-#include <QDir>
 #include <QFile>
-#include <QFileDialog>
+#include <QFileInfo>
+#include <QHBoxLayout>
 #include <QHeaderView>
 #include <QLabel>
 #include <QLineEdit>
 #include <QMenuBar>
 #include <QMessageBox>
 #include <QPushButton>
-#include <QSettings>
-#include <QTabBar>
+#include <QStatusBar>
 #include <QTableView>
 #include <QTimer>
 #include <QVBoxLayout>
@@ -32,7 +33,8 @@ namespace qs::app {
 
 namespace {
 
-constexpr int kRecentFiles = 8;
+constexpr int kNoticeMilliseconds = 10000;
+const auto kDot = QStringLiteral("   ·   ");
 
 /// Resident memory of this process; 0 where the system does not say.
 double residentBytes()
@@ -44,77 +46,220 @@ double residentBytes()
     return fields.size() > 1 ? fields[1].toDouble() * 4096 : 0;
 }
 
+/// Where the keyboard was in a panel, else the first place that takes it.
+void focusInto(QWidget* panel)
+{
+    if (QWidget* last = panel->focusWidget()) {
+        last->setFocus(Qt::ShortcutFocusReason);
+        return;
+    }
+    for (QWidget* next = panel->nextInFocusChain(); next && next != panel; next = next->nextInFocusChain()) {
+        if (panel->isAncestorOf(next) && next->isVisible() && next->isEnabled() && (next->focusPolicy() & Qt::TabFocus)) {
+            next->setFocus(Qt::ShortcutFocusReason);
+            return;
+        }
+    }
+}
+
+QString targetName(const std::string& target)
+{
+    return target == "vllm" ? QStringLiteral("vLLM") : QString::fromStdString(target);
+}
+
 } // namespace
 
-QString MainWindow::samplePath()
+QAction* MainWindow::addCommand(QMenu* menu, const QString& text, const QKeySequence& key, std::function<void()> slot)
 {
-    const QDir program(QCoreApplication::applicationDirPath());
-    const QStringList places{program.filePath(QStringLiteral("../share/quantscope/sample")), QStringLiteral(QS_BUILD_SAMPLE)};
-    for (const QString& place : places) {
-        if (QFile::exists(place + QStringLiteral("/config.json")))
-            return QDir(place).canonicalPath();
+    QAction* action = menu->addAction(text);
+    action->setShortcut(key);
+    action->setProperty("command", true);
+    connect(action, &QAction::triggered, this, std::move(slot));
+    return action;
+}
+
+void MainWindow::buildFileMenu()
+{
+    QMenu* file = menuBar()->addMenu(tr("&File"));
+    addCommand(file, tr("&Open…"), QKeySequence::Open, [this] { askOpen(); });
+    if (!samplePath().isEmpty())
+        addCommand(file, tr("Open the &sample model"), {}, [this] { openPath(samplePath()); });
+    m_recent = file->addMenu(tr("Open &recent"));
+    connect(m_recent, &QMenu::aboutToShow, this, &MainWindow::fillRecent);
+    file->addSeparator();
+    addCommand(file, tr("&Calibrate…"), QKeySequence(QStringLiteral("Ctrl+L")), [this] { calibrate(); });
+    addCommand(file, tr("E&valuate…"), QKeySequence(QStringLiteral("Ctrl+Shift+E")), [this] { evaluate(); });
+    addCommand(file, tr("&Export recipe…"), QKeySequence(QStringLiteral("Ctrl+E")), [this] { exportRecipe(); });
+    file->addSeparator();
+    addCommand(file, tr("&Save session"), QKeySequence::Save, [this] { saveSession(false); });
+    addCommand(file, tr("Save session &as…"), QKeySequence(QStringLiteral("Ctrl+Shift+S")), [this] { saveSession(true); });
+    file->addSeparator();
+    addCommand(file, tr("&Quit"), QKeySequence(QStringLiteral("Ctrl+Q")), [this] { close(); });
+}
+
+void MainWindow::buildViewMenu()
+{
+    QMenu* view = menuBar()->addMenu(tr("&View"));
+    for (ViewDock* each : m_docks)
+        view->addAction(each->toggleViewAction());
+    // A dock that comes back comes to the front.
+    for (ViewDock* each : m_docks) {
+        connect(each->toggleViewAction(), &QAction::triggered, each, [this, each](bool shown) {
+            if (shown)
+                showView(each->name());
+        });
     }
-    return {};
+    view->addSeparator();
+    QMenu* go = view->addMenu(tr("&Go to"));
+    QMenu* beside = view->addMenu(tr("Place &beside the current view"));
+    int number = 0;
+    auto addGo = [&](ViewDock* each) {
+        addCommand(go, tr("Go to %1").arg(each->name()), QKeySequence(QStringLiteral("Ctrl+%1").arg(++number)), [this, each] {
+            showView(each->name());
+            focusInto(each->widget());
+        });
+    };
+    for (ViewDock* each : m_views) {
+        addGo(each);
+        addCommand(beside, tr("%1 beside").arg(each->name()), QKeySequence(QStringLiteral("Ctrl+Alt+%1").arg(number)),
+            [this, each] { placeBeside(each); });
+    }
+    for (ViewDock* each : {m_layersDock, m_editorDock, m_jobsDock})
+        addGo(each);
+    addCommand(view, tr("&Next view"), QKeySequence(QStringLiteral("Ctrl+PgDown")), [this] { stepView(1); });
+    addCommand(view, tr("&Previous view"), QKeySequence(QStringLiteral("Ctrl+PgUp")), [this] { stepView(-1); });
+    addCommand(view, tr("&Float or dock the view"), QKeySequence(QStringLiteral("Ctrl+Shift+F")), [this] {
+        if (m_current)
+            m_current->setFloating(!m_current->isFloating());
+    });
+    addCommand(view, tr("&Close the view"), QKeySequence(QStringLiteral("Ctrl+W")), [this] {
+        if (m_current)
+            m_current->close();
+    });
+    addCommand(view, tr("&Reset layout"), QKeySequence(QStringLiteral("Ctrl+Shift+R")), [this] { resetLayout(); });
+    view->addSeparator();
+    m_darkAction = view->addAction(tr("&Dark theme"));
+    m_darkAction->setShortcut(QKeySequence(QStringLiteral("Ctrl+D")));
+    m_darkAction->setProperty("command", true);
+    m_darkAction->setCheckable(true);
+    m_darkAction->setChecked(views::Theme::instance().dark());
+    connect(m_darkAction, &QAction::triggered, this, &MainWindow::setDark);
 }
 
 void MainWindow::buildMenus()
 {
-    auto add = [this](QMenu* menu, const QString& text, const QKeySequence& key, auto slot) {
-        QAction* action = menu->addAction(text);
-        action->setShortcut(key);
-        action->setProperty("command", true);
-        connect(action, &QAction::triggered, this, slot);
-        return action;
-    };
-    QMenu* file = menuBar()->addMenu(tr("&File"));
-    add(file, tr("&Open folder…"), QKeySequence::Open, [this] { askOpen(); });
-    add(file, tr("Open &file…"), QKeySequence(QStringLiteral("Ctrl+Shift+O")), [this] { askOpenFile(); });
-    if (!samplePath().isEmpty())
-        add(file, tr("Open the &sample model"), {}, [this] { openPath(samplePath()); });
-    m_recent = file->addMenu(tr("Open &recent"));
-    connect(m_recent, &QMenu::aboutToShow, this, &MainWindow::fillRecent);
-    file->addSeparator();
-    add(file, tr("&Calibrate…"), QKeySequence(QStringLiteral("Ctrl+L")), [this] { calibrate(); });
-    add(file, tr("E&valuate…"), QKeySequence(QStringLiteral("Ctrl+Shift+E")), [this] { evaluate(); });
-    add(file, tr("&Export recipe…"), QKeySequence(QStringLiteral("Ctrl+E")), [this] { exportRecipe(); });
-    file->addSeparator();
-    add(file, tr("&Save session"), QKeySequence::Save, [this] { saveSession(false); });
-    add(file, tr("Save session &as…"), QKeySequence::SaveAs, [this] { saveSession(true); });
-    file->addSeparator();
-    add(file, tr("&Quit"), QKeySequence::Quit, [this] { close(); });
-
+    buildFileMenu();
     QMenu* edit = menuBar()->addMenu(tr("&Edit"));
-    for (QAction* action : {m_undo.createUndoAction(this, tr("&Undo")), m_undo.createRedoAction(this, tr("&Redo"))})
-        edit->addAction(action);
-    edit->actions().at(0)->setShortcut(QKeySequence::Undo);
-    edit->actions().at(1)->setShortcut(QKeySequence::Redo);
+    QAction* undo = m_undo.createUndoAction(this, tr("&Undo"));
+    undo->setShortcut(QKeySequence(QStringLiteral("Ctrl+Z")));
+    QAction* redo = m_undo.createRedoAction(this, tr("&Redo"));
+    redo->setShortcuts({QKeySequence(QStringLiteral("Ctrl+Shift+Z")), QKeySequence(QStringLiteral("Ctrl+Y"))});
+    edit->addActions({undo, redo});
     edit->addSeparator();
-    add(edit, tr("&Search"), QKeySequence(QStringLiteral("Ctrl+K")), [this] { m_search->setFocus(Qt::ShortcutFocusReason); });
-    add(edit, tr("&Filter layers"), QKeySequence::Find, [this] { m_layers->filter()->setFocus(Qt::ShortcutFocusReason); });
-    add(edit, tr("&Cancel all jobs"), QKeySequence(QStringLiteral("Ctrl+.")), [this] { m_bench.jobs().cancelAll(); });
+    addCommand(
+        edit, tr("&Search"), QKeySequence(QStringLiteral("Ctrl+K")), [this] { m_search->setFocus(Qt::ShortcutFocusReason); });
+    addCommand(edit, tr("&Filter layers"), QKeySequence(QStringLiteral("Ctrl+F")), [this] {
+        showView(m_layersDock->name());
+        m_layers->filter()->setFocus(Qt::ShortcutFocusReason);
+    });
+    addCommand(edit, tr("Forget the selected &channel"), {}, [this] { m_bench.selection().selectChannel(-1, this); });
+    addCommand(edit, tr("&Cancel all jobs"), QKeySequence(QStringLiteral("Ctrl+.")), [this] { m_bench.jobs().cancelAll(); });
 
-    QMenu* view = menuBar()->addMenu(tr("&View"));
-    for (int i = 0; i < static_cast<int>(m_panels.size()); ++i) {
-        add(view, m_panels[static_cast<std::size_t>(i)]->name(), QKeySequence(QStringLiteral("Ctrl+%1").arg(i + 1)),
-            [this, i] { m_tabs->setCurrentIndex(i); });
-    }
-    view->addSeparator();
-    m_darkAction = add(view, tr("&Dark theme"), QKeySequence(QStringLiteral("Ctrl+D")), [this](bool on) { setDark(on); });
-    m_darkAction->setCheckable(true);
-    m_darkAction->setChecked(views::Theme::instance().dark());
-
+    buildViewMenu();
     QMenu* compare = menuBar()->addMenu(tr("&Compare"));
-    add(compare, tr("Compare on &all layers"), QKeySequence(QStringLiteral("Ctrl+Return")), [this] { m_bench.compareModel(); });
-    add(compare, tr("&Measure the recipe"), {}, [this] { m_bench.measureAssigned(); });
+    addCommand(
+        compare, tr("Compare on &all layers"), QKeySequence(QStringLiteral("Ctrl+Return")), [this] { m_bench.compareModel(); });
+    addCommand(
+        compare, tr("&Measure the recipe"), QKeySequence(QStringLiteral("Ctrl+M")), [this] { m_bench.measureAssigned(); });
 
     QMenu* help = menuBar()->addMenu(tr("&Help"));
-    add(help, tr("&Plugins"), {}, [this] { showPlugins(); });
-    add(help, tr("&About Quantscope"), QKeySequence(QStringLiteral("F1")), [this] { about(); });
+    addCommand(help, tr("&Keyboard and mouse"), QKeySequence(QStringLiteral("F1")), [this] { showShortcuts(); });
+    addCommand(help, tr("&Plugins"), {}, [this] { showPlugins(); });
+    addCommand(help, tr("&About Quantscope"), {}, [this] { about(); });
 
     auto* clock = new QTimer(this);
     clock->setInterval(2000);
     connect(clock, &QTimer::timeout, this, &MainWindow::updateTexts);
     clock->start();
+}
+
+void MainWindow::buildStatus()
+{
+    m_status = views::makeLabel({});
+    m_status->setContentsMargins(8, 0, 8, 0);
+    m_status->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
+    m_notice = new views::ElidedLabel({}, "dim");
+    m_notice->setContentsMargins(8, 0, 8, 0);
+    m_notice->hide();
+    statusBar()->addWidget(m_status, 1);
+    statusBar()->addWidget(m_notice, 1);
+    statusBar()->setSizeGripEnabled(false);
+    m_noticeClock = new QTimer(this);
+    m_noticeClock->setSingleShot(true);
+    m_noticeClock->setInterval(kNoticeMilliseconds);
+    connect(m_noticeClock, &QTimer::timeout, this, [this] {
+        m_notice->hide();
+        m_status->show();
+    });
+    connect(&m_bench.messages(), &session::MessageModel::added, this, &MainWindow::showNotice);
+}
+
+void MainWindow::showNotice(const session::Message& message)
+{
+    using Severity = session::Message::Severity;
+    views::setRole(m_notice,
+        message.severity == Severity::Error         ? "bad"
+            : message.severity == Severity::Warning ? "warning"
+                                                    : "dim");
+    m_notice->setFullText(QStringLiteral("  ") + message.text);
+    m_status->hide();
+    m_notice->show();
+    m_noticeClock->start();
+}
+
+QString MainWindow::noticeText() const
+{
+    return m_noticeClock->isActive() ? m_notice->fullText().trimmed() : QString();
+}
+
+QString MainWindow::statusText() const
+{
+    return m_status->text();
+}
+
+QStringList MainWindow::statusParts()
+{
+    const auto model = m_bench.model();
+    QStringList status;
+    status << (threadCount() == 1 ? tr("CPU, 1 core") : tr("CPU, %1 cores").arg(threadCount()));
+    if (const double bytes = residentBytes(); bytes > 0)
+        status << session::bytesText(bytes);
+    if (!model)
+        return status;
+    const auto assigned = m_bench.assignment();
+    const auto layers = assigned
+        ? std::count_if(assigned->layers.begin(), assigned->layers.end(), [](const auto& p) { return p != nullptr; })
+        : 0;
+    if (!assigned)
+        status << QString::fromStdString(assigned.error().line());
+    else if (layers == 0)
+        status << tr("recipe: nothing assigned");
+    else if (m_bench.assignedResult().ready())
+        status << tr("recipe: %1 layers at %2 bits, file %3")
+                      .arg(layers)
+                      .arg(QString::number(m_bench.assignedResult().value->size.bitsLayers, 'f', 2),
+                          session::bytesText(m_bench.assignedResult().value->size.bytesFile));
+    else
+        status << tr("recipe: %1 layers").arg(layers);
+    status << tr("target %1").arg(targetName(m_bench.state().recipe.target));
+    if (const auto& dump = m_bench.dump()) {
+        QString text = tr("calibration %1 tokens, %2")
+                           .arg(session::integerText(dump->info().tokens), QString::fromStdString(dump->info().policy));
+        if (!m_companionUsed.isEmpty() && m_bench.state().dump == m_companionUsed.toStdString())
+            text += tr(" (%1, found in the model's folder)").arg(QFileInfo(m_companionUsed).fileName());
+        status << text;
+    }
+    status << (m_bench.document().modified() ? tr("not saved") : tr("saved"));
+    return status;
 }
 
 void MainWindow::updateTexts()
@@ -126,98 +271,30 @@ void MainWindow::updateTexts()
     QStringList info;
     if (model) {
         info << QString::fromStdString(model->spec().name)
-             << tr("%1 parameters").arg(session::countText(static_cast<double>(model->spec().parameters)));
-        info << tr("target %1")
-                    .arg(QString::fromStdString(m_bench.state().recipe.target) == QLatin1String("vllm")
-                            ? QStringLiteral("vLLM")
-                            : QString::fromStdString(m_bench.state().recipe.target));
-        if (const auto& dump = m_bench.dump()) {
-            const stats::DumpInfo& details = dump->info();
+             << tr("%1 parameters").arg(session::countText(static_cast<double>(model->spec().parameters)))
+             << tr("target %1").arg(targetName(m_bench.state().recipe.target));
+        if (const auto& dump = m_bench.dump())
             info << tr("dump %1, %2 tokens")
-                        .arg(QString::fromStdString(dump->path().stem().string()), session::integerText(details.tokens));
-        } else {
+                        .arg(QString::fromStdString(dump->path().stem().string()), session::integerText(dump->info().tokens));
+        else
             info << tr("no dump: calibrate to see what the layers receive");
-        }
     } else {
         info << tr("no model");
     }
-    m_info->setText(info.join(QStringLiteral("   ·   ")));
-
-    QStringList status;
-    status << (threadCount() == 1 ? tr("CPU, 1 core") : tr("CPU, %1 cores").arg(threadCount()));
-    if (const double bytes = residentBytes(); bytes > 0)
-        status << session::bytesText(bytes);
-    if (model) {
-        const auto assigned = m_bench.assignment();
-        const auto layers = assigned
-            ? std::count_if(assigned->layers.begin(), assigned->layers.end(), [](const auto& p) { return p != nullptr; })
-            : 0;
-        if (!assigned)
-            status << QString::fromStdString(assigned.error().line());
-        else if (layers == 0)
-            status << tr("recipe: nothing assigned");
-        else if (m_bench.assignedResult().ready())
-            status << tr("recipe: %1 layers at %2 bits, file %3")
-                          .arg(layers)
-                          .arg(QString::number(m_bench.assignedResult().value->size.bitsLayers, 'f', 2),
-                              session::bytesText(m_bench.assignedResult().value->size.bytesFile));
-        else
-            status << tr("recipe: %1 layers").arg(layers);
-        status << tr("target %1")
-                      .arg(QString::fromStdString(m_bench.state().recipe.target) == QLatin1String("vllm")
-                              ? QStringLiteral("vLLM")
-                              : QString::fromStdString(m_bench.state().recipe.target));
-        if (const auto& dump = m_bench.dump())
-            status << tr("calibration %1 tokens, %2")
-                          .arg(session::integerText(dump->info().tokens), QString::fromStdString(dump->info().policy));
-        status << (m_bench.document().modified() ? tr("not saved") : tr("saved"));
-    }
-    m_status->setText(status.join(QStringLiteral("   ·   ")));
+    m_info->setText(info.join(kDot));
+    m_info->setToolTip(model ? QString::fromStdString(m_bench.state().model.string()) : QString());
+    m_status->setText(statusParts().join(kDot));
     setWindowTitle(model ? QStringLiteral("%1%2 – Quantscope")
                                .arg(QString::fromStdString(model->spec().name),
                                    m_bench.document().modified() ? QStringLiteral(" *") : QString())
                          : QStringLiteral("Quantscope"));
 }
 
-void MainWindow::saveSession(bool as)
+void MainWindow::showShortcuts()
 {
-    QString file = QString::fromStdString(m_bench.document().file().string());
-    if (as || file.isEmpty()) {
-        file = QFileDialog::getSaveFileName(this, tr("Save session"), file, tr("Session (*.qsession)"));
-        if (file.isEmpty())
-            return;
-        if (!file.endsWith(QStringLiteral(".qsession")))
-            file += QStringLiteral(".qsession");
-    }
-    auto state = m_bench.document().edit();
-    state->theme = views::Theme::instance().dark() ? QStringLiteral("dark") : QStringLiteral("light");
-    if (const model::LayerSpec* layer = m_bench.currentLayer())
-        state->selectedLayer = QString::fromStdString(layer->name);
-    m_bench.document().set(state);
-    if (const auto saved = m_bench.document().save(file.toStdString()); !saved)
-        m_bench.messages().add(saved.error());
-    else
-        remember(file);
-}
-
-void MainWindow::remember(const QString& path)
-{
-    if (path.isEmpty())
-        return;
-    QSettings settings;
-    QStringList recent = settings.value(QStringLiteral("recent")).toStringList();
-    recent.removeAll(path);
-    recent.prepend(path);
-    settings.setValue(QStringLiteral("recent"), recent.mid(0, kRecentFiles));
-}
-
-void MainWindow::fillRecent()
-{
-    m_recent->clear();
-    const QStringList recent = QSettings().value(QStringLiteral("recent")).toStringList();
-    for (const QString& path : recent)
-        m_recent->addAction(path, this, [this, path] { openPath(path); });
-    m_recent->addAction(tr("Nothing yet"))->setVisible(recent.isEmpty());
+    auto* dialog = new ShortcutsDialog(menuBar(), this);
+    dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->open();
 }
 
 void MainWindow::about()

@@ -16,7 +16,7 @@ struct Options {
     QString sessionFile;
     std::optional<bool> dark; ///< Nothing: as it was last time.
     QString screenshot; ///< Write this PNG when everything is idle, then quit.
-    QString view; ///< Tab to show: Channels, Distribution, Hessian, QSUR, Compare.
+    QString view; ///< View to open and raise: Channels, Distribution, Hessian, QSUR, Compare.
     QString layer; ///< Layer to select.
     QString calibrate; ///< Run a quick calibration on this text after opening.
     bool compareAll = false; ///< Compare on all layers before the screenshot.

@@ -92,8 +92,10 @@ JobId JobQueue::enqueue(Spec spec, Run run, std::function<void()> finish)
 
 void JobQueue::cancel(const QString& tag)
 {
-    if (const auto it = m_byTag.constFind(tag); it != m_byTag.cend())
+    if (const auto it = m_byTag.constFind(tag); it != m_byTag.cend()) {
+        m_entries.at(*it).info.withdrawn = true;
         stop(m_entries.at(*it));
+    }
 }
 
 void JobQueue::cancel(JobId id)

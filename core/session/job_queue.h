@@ -35,6 +35,7 @@ struct JobInfo {
     QString tag; ///< At most one unfinished job per tag: a newer one replaces it.
     QString title; ///< For people: "GPTQ on 42 layers".
     Lane lane = Lane::Background;
+    bool withdrawn = false; ///< Cancelled by tag: the program no longer needs it, so nobody has to be told.
     bool listed = true; ///< Shown in the job list (previews are not).
     JobState state = JobState::Queued;
     double fraction = 0; ///< 0..1.

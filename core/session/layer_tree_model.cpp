@@ -266,10 +266,12 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
                 "Effective bits per weight, scales and zeros included; of the assigned pipeline, else as stored");
         case Error:
             switch (m_errorKind) {
-            case ErrorKind::RtnWeight: return QStringLiteral("sum dW² / sum W² of round to nearest, 4 bits; needs no data");
+            case ErrorKind::RtnWeight:
+                return QStringLiteral("Σ dW² / Σ W² of rtn(bits=4, group=auto, grid=asym-0); needs no data");
             case ErrorKind::RtnOutput:
-                return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of round to nearest, 4 bits; C of the holdout");
-            case ErrorKind::AssignedWeight: return QStringLiteral("sum dW² / sum W² of the assigned pipeline");
+                return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of rtn(bits=4, group=auto, grid=asym-0); C of the holdout. "
+                                      "The cards of Compare have the grids of their pipelines");
+            case ErrorKind::AssignedWeight: return QStringLiteral("Σ dW² / Σ W² of the assigned pipeline");
             case ErrorKind::AssignedOutput:
                 return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of the assigned pipeline; C of the holdout");
             }
@@ -288,8 +290,8 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
     case Bits: return QStringLiteral("Bits");
     case Error:
         switch (m_errorKind) {
-        case ErrorKind::RtnWeight: return QStringLiteral("RTN weight err, %");
-        case ErrorKind::RtnOutput: return QStringLiteral("RTN output err, %");
+        case ErrorKind::RtnWeight: return QStringLiteral("RTN asym-0, wt, %");
+        case ErrorKind::RtnOutput: return QStringLiteral("RTN asym-0, %");
         case ErrorKind::AssignedWeight: return QStringLiteral("Weight err, %");
         case ErrorKind::AssignedOutput: return QStringLiteral("Output err, %");
         }

@@ -40,7 +40,7 @@ Workbench::Workbench(QObject* parent)
         const JobInfo* info = m_jobs.info(id);
         if (info && info->state == JobState::Failed)
             m_messages.add(Message::Severity::Error, info->title + QStringLiteral(": ") + info->message.simplified());
-        else if (info && info->state == JobState::Cancelled && info->listed)
+        else if (info && info->state == JobState::Cancelled && info->listed && !info->withdrawn)
             m_messages.add(Message::Severity::Info, info->title + QStringLiteral(": cancelled"));
     });
 }
@@ -155,10 +155,13 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
     const model::LayerIndex known = model->spec().find(wanted.toStdString());
     if (known >= 0)
         m_selection.selectLayer(known, this);
-    if (!dumpToOpen.empty())
+    if (!dumpToOpen.empty()) {
         openDump(dumpToOpen);
-    else
-        rank();
+        return;
+    }
+    rank();
+    if (!m_document.state()->recipe.rules.empty())
+        measureAssigned();
 }
 
 void Workbench::openDump(const std::filesystem::path& path)
@@ -206,6 +209,8 @@ void Workbench::setDump(std::shared_ptr<const stats::CalibrationDump> dump, cons
     Q_EMIT dumpChanged();
     rank();
     inspectCurrent();
+    if (!state().recipe.rules.empty()) // a session that comes back, or other statistics than before
+        measureAssigned();
 }
 
 void Workbench::calibrate(

@@ -1,94 +1,37 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "app/gui/calibrate_dialog.h"
 #include "app/gui/export_dialog.h"
-#include "app/gui/main_window.h"
 #include "app/gui/options.h"
+#include "tests/app/window_fixture.h"
 #include "views/heatmap/heatmap_view.h"
 #include "views/panels/channels_panel.h"
 #include "views/panels/compare_panel.h"
 #include "views/panels/hessian_panel.h"
 #include "views/panels/jobs_panel.h"
-#include "views/panels/layers_panel.h"
+#include "views/panels/layer_header.h"
 #include "views/panels/parameter_form.h"
 #include "views/panels/pipeline_card.h"
 #include "views/panels/pipeline_editor.h"
-#include "views/theme/theme.h"
+#include "views/plot/plot_view.h"
+#include "views/widgets/row_scroll.h"
 #include "views/widgets/table_view.h"
 
-#include <QDir>
 #include <QLineEdit>
 #include <QListWidget>
 #include <QMenu>
-#include <QMimeData>
 #include <QPushButton>
+#include <QScrollBar>
 #include <QSlider>
-#include <QStandardPaths>
-#include <QTabBar>
-#include <QTemporaryDir>
-#include <QTest>
 #include <QToolButton>
-#include <QTreeView>
 
 using namespace qs;
 using namespace qs::app;
 using session::Loadable;
 
-class TestMainWindow : public QObject {
+class TestMainWindow : public test::WindowTest {
     Q_OBJECT
-    static constexpr int kLong = 120000;
-    QTemporaryDir m_folder;
-    std::unique_ptr<MainWindow> m_window;
-
-    session::Workbench& bench() { return m_window->bench(); }
-    /// For people to look at: numbers and fonts of dialogs differ too much between systems for a comparison.
-    static bool keepPicture(QWidget* widget, const QString& name)
-    {
-        const QString folder = QStringLiteral(QS_BINARY_DIR "/screenshots");
-        return QDir().mkpath(folder) && widget->grab().save(folder + u'/' + name + QStringLiteral(".png"));
-    }
-    void clickLayer(const char* name)
-    {
-        QTreeView* tree = m_window->layersPanel()->tree();
-        const int layer = bench().model()->spec().find(name);
-        for (int row = 0; row < tree->model()->rowCount(); ++row) {
-            const QModelIndex index = tree->model()->index(row, 0);
-            if (index.data(session::LayerTreeModel::LayerRole).toInt() != layer)
-                continue;
-            tree->scrollTo(index);
-            QTest::mouseClick(tree->viewport(), Qt::LeftButton, {}, tree->visualRect(index).center());
-            return;
-        }
-        QFAIL("layer is not in the tree");
-    }
-    void clickTab(const QString& name)
-    {
-        QTabBar* tabs = m_window->tabs();
-        for (int i = 0; i < tabs->count(); ++i) {
-            if (tabs->tabText(i) == name)
-                QTest::mouseClick(tabs, Qt::LeftButton, {}, tabs->tabRect(i).center());
-        }
-        QCOMPARE(tabs->tabText(tabs->currentIndex()), name);
-    }
 
 private Q_SLOTS:
-    void initTestCase()
-    {
-        QStandardPaths::setTestModeEnabled(true);
-        QCoreApplication::setOrganizationName(QStringLiteral("quantscope-test"));
-        views::Theme::instance().apply(false);
-    }
-    void init()
-    {
-        m_window = std::make_unique<MainWindow>();
-        m_window->resize(1500, 950);
-        m_window->show();
-        QVERIFY(QTest::qWaitForWindowExposed(m_window.get()));
-        m_window->openPath(QStringLiteral(QS_SAMPLE_DIR));
-        QTRY_VERIFY_WITH_TIMEOUT(bench().ranking().ready(), kLong);
-        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
-    }
-    void cleanup() { m_window.reset(); }
-
     void opensOnTheWorstLayer()
     {
         const auto& rows = bench().layers().rows();
@@ -126,6 +69,7 @@ private Q_SLOTS:
         QTest::keyClick(bits, Qt::Key_Left);
         QTRY_VERIFY_WITH_TIMEOUT(bench().preview().ready() && bench().preview().value->weightError > 2 * before, kLong);
         QVERIFY(m_window->pipelineEditor()->previewText().contains(QStringLiteral("bits")));
+        QVERIFY(m_window->pipelineEditor()->previewText().contains(QStringLiteral("needs a calibration")));
         // The document takes the value once the slider rests, as one undo step.
         QTRY_COMPARE(m_window->undoStack().count(), 1);
         const recipe::StageCall& stage = bench().state().pipelines[0][recipe::Slot::Grid].front();
@@ -137,6 +81,74 @@ private Q_SLOTS:
         QTRY_COMPARE(bits->value(), 4);
         m_window->undoStack().redo();
         QTRY_COMPARE(bits->value(), 3);
+    }
+
+    void anyNumberOfCards()
+    {
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready(), kLong);
+        const auto rtn = recipe::parsePipeline("rtn", bench().registry());
+        QVERIFY(rtn);
+        for (int bits = 2; bits <= 8; ++bits) {
+            auto pipeline = recipe::parsePipeline("rtn(bits=" + std::to_string(bits) + ")", bench().registry());
+            QVERIFY(pipeline);
+            bench().addPipeline(std::move(*pipeline));
+        }
+        views::ComparePanel* panel = m_window->comparePanel();
+        const std::size_t count = bench().state().pipelines.size();
+        QCOMPARE(count, std::size_t{10});
+        QTRY_COMPARE(panel->cards().size(), count);
+        QTRY_VERIFY(panel->cardRow()->horizontalScrollBar()->maximum() > 0);
+        QVERIFY(panel->floatCard()->mapTo(panel, QPoint()).x() < panel->cards().front()->mapTo(panel, QPoint()).x());
+        QCOMPARE(panel->floatCard()->numbers()->value(QStringLiteral("bits / weight")), QStringLiteral("16.00"));
+        QVERIFY(!panel->cards().front()->title().contains(QStringLiteral("auto")));
+        QVERIFY(panel->cards().front()->title().contains(QStringLiteral(" g")));
+        views::PipelineCard* first = panel->cards().front();
+        panel->cardRow()->horizontalScrollBar()->setValue(0);
+        QTest::mouseClick(first, Qt::LeftButton, {}, QPoint(first->width() / 2, 40));
+        QCOMPARE(bench().selection().state().pipeline, 0);
+        panel->cardRow()->horizontalScrollBar()->setValue(panel->cardRow()->horizontalScrollBar()->maximum());
+        views::PipelineCard* last = panel->cards().back();
+        QTRY_VERIFY2((panel->cardRow()->horizontalScrollBar()->setValue(panel->cardRow()->horizontalScrollBar()->maximum()),
+                         !last->visibleRegion().isEmpty()),
+            "the last card can be scrolled to");
+        QTest::mouseClick(last, Qt::LeftButton, {}, QPoint(last->width() / 2, 40));
+        QCOMPARE(bench().selection().state().pipeline, 9);
+        QTRY_COMPARE(panel->options()->model()->columnCount(), 11);
+        QVERIFY(panel->options()->columnWidth(10) >= 90);
+        QVERIFY(panel->floatCard()->isVisible() && first->height() <= panel->cardRow()->height());
+    }
+
+    void previewSaysWhatItMeasures()
+    {
+        model::CaptureOptions options;
+        options.samples = 4;
+        options.seqLen = 32;
+        bench().calibrate(
+            QS_SAMPLE_DIR "/calibration.txt", (m_folder.path() + QStringLiteral("/preview.h5")).toStdString(), options);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && bench().jobs().idle(), kLong);
+        QStringList said;
+        connect(
+            &bench(), &session::Workbench::previewChanged, this, [&] { said << m_window->pipelineEditor()->previewText(); });
+        clickLayer("model.layers.2.mlp.gate_proj"); // 384 rows
+        QTRY_VERIFY_WITH_TIMEOUT(
+            m_window->pipelineEditor()->previewText().contains(QStringLiteral("in full, all 384 rows")), kLong);
+        const QString all = said.join(u'\n');
+        QVERIFY2(all.contains(QStringLiteral("on 256 seeded rows; the full value follows")), qPrintable(all));
+        QVERIFY2(m_window->pipelineEditor()->previewText().startsWith(QStringLiteral("Weight error")), qPrintable(all));
+        disconnect(&bench(), &session::Workbench::previewChanged, this, nullptr);
+        // One channel is marked in every view that knows channels.
+        clickTab(QStringLiteral("Compare"));
+        views::PlotView* shares = m_window->comparePanel()->shares();
+        QTRY_VERIFY_WITH_TIMEOUT(!shares->data().series.empty(), kLong);
+        shares->setFocus();
+        QTest::keyClick(shares, Qt::Key_Right);
+        QVERIFY(shares->hoverText().contains(QStringLiteral("share of the error")));
+        QTest::keyClick(shares, Qt::Key_Return);
+        const Index channel = bench().selection().state().channel;
+        QCOMPARE(channel, static_cast<Index>(shares->data().series.front().keys.front()));
+        QVERIFY(m_window->header()->channelButton()->isVisible());
+        QTest::mouseClick(m_window->header()->channelButton(), Qt::LeftButton);
+        QCOMPARE(bench().selection().state().channel, Index{-1});
     }
 
     void pipelinesComeAndGo()
@@ -264,6 +276,9 @@ private Q_SLOTS:
         QTRY_VERIFY2_WITH_TIMEOUT(bench().exportReport().state == Loadable<recipe::ExportReport>::State::Ready,
             qPrintable(dialogExport->verdict()), kLong);
         QVERIFY2(dialogExport->verdict().contains(QStringLiteral("verified")), qPrintable(dialogExport->verdict()));
+        QTRY_VERIFY2_WITH_TIMEOUT(dialogExport->runtimes().contains(QStringLiteral("vLLM"), Qt::CaseInsensitive),
+            qPrintable(dialogExport->runtimes()), kLong);
+        QVERIFY(dialogExport->reopenButton()->isVisible());
         QVERIFY(keepPicture(dialogExport, QStringLiteral("export-dialog")));
         dialogExport->close();
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "app/gui/main_window.h"
+#include "app/gui/view_dock.h"
 #include "core/session/job_queue.h"
 #include "tests/app/image_compare.h"
 #include "views/theme/theme.h"
@@ -73,8 +74,9 @@ private Q_SLOTS:
         m_window->setDark(dark);
         QVERIFY(m_window->showView(view));
         QVERIFY(settle());
-        const QWidget* centre = m_window->tabs()->parentWidget();
-        QImage image = const_cast<QWidget*>(centre)->grab().toImage();
+        // The name of the layer, the tabs and the view, without what stands at the sides.
+        const QRect area = m_window->centralWidget()->geometry().united(m_window->dock(view)->geometry());
+        const QImage image = m_window->grab(area).toImage();
         const QString name = view.toLower() + (dark ? QStringLiteral("-dark") : QString());
         const QString problem = test::compareWithReference(
             image, QStringLiteral(QS_SCREENSHOT_DIR "/%1.png").arg(name), QStringLiteral(QS_BINARY_DIR "/screenshots"));

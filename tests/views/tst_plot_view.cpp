@@ -56,6 +56,29 @@ private Q_SLOTS:
         QTRY_VERIFY2(plot.hoverText().contains(QStringLiteral("channel: 7")), qPrintable(plot.hoverText()));
     }
 
+    void keyboardGoesFromPointToPoint()
+    {
+        PlotView plot;
+        plot.resize(500, 260);
+        plot.setData(line(20));
+        plot.show();
+        QVERIFY(QTest::qWaitForWindowExposed(&plot));
+        QSignalSpy clicked(&plot, &PlotView::pointClicked);
+        plot.setFocus();
+        QTest::keyClick(&plot, Qt::Key_Return); // nothing is reached yet
+        QCOMPARE(clicked.size(), 0);
+        for (int i = 0; i < 3; ++i)
+            QTest::keyClick(&plot, Qt::Key_Right);
+        QVERIFY2(plot.hoverText().contains(QStringLiteral("channel: 2")), qPrintable(plot.hoverText()));
+        QTest::keyClick(&plot, Qt::Key_Left);
+        QTest::keyClick(&plot, Qt::Key_Return);
+        QCOMPARE(clicked.size(), 1);
+        QCOMPARE(clicked[0][1].toInt(), 1001);
+        for (int i = 0; i < 5; ++i)
+            QTest::keyClick(&plot, Qt::Key_Left); // stays at the first
+        QVERIFY(plot.hoverText().contains(QStringLiteral("channel: 0")));
+    }
+
     void aMillionPointsAreReduced()
     {
         PlotView plot;

@@ -4,6 +4,7 @@
 #include "core/session/format_number.h"
 #include "views/heatmap/colour_map.h"
 #include "views/theme/theme.h"
+#include "views/widgets/number_text.h"
 
 #include <QKeyEvent>
 #include <QMouseEvent>
@@ -21,10 +22,25 @@ using reduce::TileId;
 
 namespace {
 
-constexpr int kLegendHeight = 26;
-constexpr int kAxisHeight = 18;
-constexpr int kAxisWidth = 18;
+constexpr int kLegendHeight = 38; ///< Two lines: the colours, and what a cell is.
+constexpr int kAxisHeight = 32; ///< Tick labels and the name.
+constexpr int kAxisWidth = 52;
+constexpr int kTickDistance = 64; ///< Pixels between labels, at least.
 constexpr double kLogDecades = 3; ///< A log colour scale spans a thousandth of the maximum up to it.
+
+/// First elements of about evenly placed ticks at round numbers, inside [lo, hi).
+std::vector<Index> ticks(double lo, double hi, int count)
+{
+    const double raw = (hi - lo) / std::max(count, 1);
+    const double power = std::pow(10.0, std::floor(std::log10(std::max(raw, 1.0))));
+    const double mantissa = std::max(raw, 1.0) / power;
+    const auto step = static_cast<Index>((mantissa <= 1 ? 1 : mantissa <= 2 ? 2 : mantissa <= 5 ? 5 : 10) * power);
+    std::vector<Index> result;
+    for (Index at = static_cast<Index>(std::ceil(lo / static_cast<double>(step))) * step; static_cast<double>(at) < hi;
+         at += step)
+        result.push_back(at);
+    return result;
+}
 
 } // namespace
 
@@ -33,7 +49,7 @@ HeatmapView::HeatmapView(session::JobQueue* jobs, QWidget* parent)
     , m_jobs(jobs)
 {
     setMouseTracking(true);
-    setFocusPolicy(Qt::ClickFocus);
+    setFocusPolicy(Qt::StrongFocus);
     connect(&Theme::instance(), &Theme::changed, this, [this] { update(); });
 }
 
@@ -83,6 +99,14 @@ void HeatmapView::setSelectedColumn(Index column)
     if (column == m_selectedColumn)
         return;
     m_selectedColumn = column;
+    update();
+}
+
+void HeatmapView::setSelectedRow(Index row)
+{
+    if (row == m_selectedRow)
+        return;
+    m_selectedRow = row;
     update();
 }
 
@@ -282,60 +306,83 @@ void HeatmapView::paintEvent(QPaintEvent* /*event*/)
             }
         }
     }
-    if (m_selectedColumn >= 0) {
-        const double sx = plot.width() / m_window.width();
-        const double x = plot.left() + (static_cast<double>(m_selectedColumn) - m_window.left()) * sx;
+    const double sx = plot.width() / m_window.width();
+    const double sy = plot.height() / m_window.height();
+    auto mark = [&painter](const QRectF& cells) { // seen on any colour: a dark line around a light one
+        painter.setBrush(Qt::NoBrush);
+        painter.setPen(QPen(tokens().background, 3));
+        painter.drawRect(cells);
+        painter.setPen(QPen(tokens().accent, 1));
+        painter.drawRect(cells);
+    };
+    if (m_selectedColumn >= 0)
+        mark({plot.left() + (static_cast<double>(m_selectedColumn) - m_window.left()) * sx - 1, plot.top() - 4.0,
+            std::max(sx, 1.0) + 2, plot.height() + 8.0});
+    if (m_selectedRow >= 0)
+        mark({plot.left() - 4.0, plot.top() + (static_cast<double>(m_selectedRow) - m_window.top()) * sy - 1,
+            plot.width() + 8.0, std::max(sy, 1.0) + 2});
+    painter.restore();
+    if (hasFocus()) {
         painter.setPen(QPen(tokens().accent, 1));
         painter.setBrush(Qt::NoBrush);
-        painter.drawRect(QRectF(x - 1, plot.top(), std::max(sx, 1.0) + 2, plot.height()));
+        painter.drawRect(plot.adjusted(-1, -1, 0, 0));
     }
-    painter.restore();
-
-    painter.setPen(tokens().dim);
-    const QRect below(plot.left(), plot.bottom() + 2, plot.width(), kAxisHeight);
-    painter.drawText(below, Qt::AlignLeft | Qt::AlignVCenter, session::integerText(static_cast<Index>(m_window.left())));
-    painter.drawText(below, Qt::AlignRight | Qt::AlignVCenter, session::integerText(static_cast<Index>(m_window.right()) - 1));
-    painter.drawText(below, Qt::AlignHCenter | Qt::AlignVCenter, m_labels.columns);
-    painter.save();
-    painter.translate(kAxisWidth / 2.0, plot.center().y());
-    painter.rotate(-90);
-    painter.drawText(QRectF(-plot.height() / 2.0, -kAxisWidth / 2.0, plot.height(), kAxisWidth), Qt::AlignCenter,
-        QStringLiteral("%1 %2–%3")
-            .arg(m_labels.rows, session::integerText(static_cast<Index>(m_window.top())),
-                session::integerText(static_cast<Index>(m_window.bottom()) - 1)));
-    painter.restore();
+    paintAxes(painter, plot);
     paintLegend(painter, QRect(plot.left(), height() - kLegendHeight, plot.width(), kLegendHeight));
+}
+
+void HeatmapView::paintAxes(QPainter& painter, const QRect& plot)
+{
+    painter.setPen(tokens().dim);
+    const double sx = plot.width() / m_window.width();
+    const double sy = plot.height() / m_window.height();
+    for (const Index tick : ticks(m_window.left(), m_window.right(), plot.width() / kTickDistance)) {
+        const double x = plot.left() + (static_cast<double>(tick) + 0.5 - m_window.left()) * sx;
+        painter.drawText(QRectF(std::max(x - 40, plot.left() - 30.0), plot.bottom() + 2, 80, kAxisHeight / 2.0),
+            Qt::AlignHCenter | Qt::AlignVCenter, session::integerText(tick));
+    }
+    painter.drawText(QRect(plot.left(), plot.bottom() + kAxisHeight / 2, plot.width(), kAxisHeight / 2),
+        Qt::AlignHCenter | Qt::AlignVCenter, m_labels.columns);
+    const int nameWidth = kAxisWidth / 3;
+    for (const Index tick : ticks(m_window.top(), m_window.bottom(), 2 * plot.height() / kTickDistance)) {
+        const double y = plot.top() + (static_cast<double>(tick) + 0.5 - m_window.top()) * sy;
+        painter.drawText(
+            QRectF(nameWidth, std::clamp(y - 8, plot.top() - 2.0, plot.bottom() - 13.0), kAxisWidth - nameWidth - 5, 16),
+            Qt::AlignRight | Qt::AlignVCenter, session::integerText(tick));
+    }
+    painter.save();
+    painter.translate(nameWidth / 2.0, plot.center().y());
+    painter.rotate(-90);
+    painter.drawText(QRectF(-plot.height() / 2.0, -nameWidth / 2.0, plot.height(), nameWidth), Qt::AlignCenter, m_labels.rows);
+    painter.restore();
 }
 
 void HeatmapView::paintLegend(QPainter& painter, const QRect& area)
 {
-    const int barWidth = std::min(140, area.width() / 3);
-    const auto [lo, hi] = m_colouredRange;
-    painter.setPen(tokens().dim);
-    const QString left = session::numberText(lo);
-    const QString right = session::numberText(hi);
     const QFontMetrics metrics(painter.font());
-    int x = area.left();
-    painter.drawText(
-        QRect(x, area.top(), metrics.horizontalAdvance(left) + 4, area.height()), Qt::AlignVCenter | Qt::AlignLeft, left);
-    x += metrics.horizontalAdvance(left) + 8;
+    const QRect colours(area.left(), area.top(), area.width(), area.height() / 2);
+    const QRect words(area.left(), area.top() + area.height() / 2, area.width(), area.height() / 2);
+    const auto [lo, hi] = m_colouredRange;
+    const QString left = QStringLiteral("%1  %2").arg(m_labels.value, humanText(static_cast<double>(lo)));
+    const QString right = humanText(static_cast<double>(hi));
+    const int leftWidth = metrics.horizontalAdvance(left) + 8;
+    const int barWidth
+        = std::clamp(colours.width() - leftWidth - metrics.horizontalAdvance(right) - 12, 20, std::min(180, colours.width()));
+    painter.setPen(tokens().dim);
+    painter.drawText(colours, Qt::AlignVCenter | Qt::AlignLeft, left);
     const ColourMap& map = m_scale == Scale::Diverging ? ColourMap::diverging() : ColourMap::viridis();
     for (int i = 0; i < barWidth; ++i)
-        painter.fillRect(x + i, area.center().y() - 4, 1, 9, QColor(map.at(static_cast<double>(i) / (barWidth - 1))));
-    x += barWidth + 8;
-    painter.drawText(
-        QRect(x, area.top(), metrics.horizontalAdvance(right) + 4, area.height()), Qt::AlignVCenter | Qt::AlignLeft, right);
-    x += metrics.horizontalAdvance(right) + 8;
-    painter.drawText(QRect(x, area.top(), 80, area.height()), Qt::AlignVCenter | Qt::AlignLeft, m_labels.value);
-    const QString text = legendText();
-    QRect textRect(
-        area.right() - metrics.horizontalAdvance(text) - 2, area.top(), metrics.horizontalAdvance(text) + 4, area.height());
+        painter.fillRect(colours.left() + leftWidth + i, colours.center().y() - 4, 1, 9,
+            QColor(map.at(static_cast<double>(i) / (barWidth - 1))));
+    painter.drawText(colours.adjusted(leftWidth + barWidth + 8, 0, 0, 0), Qt::AlignVCenter | Qt::AlignLeft, right);
+    int x = words.left();
     if (nonFinite() > 0) {
-        const QRect hatch(textRect.left() - 18, area.center().y() - 5, 12, 11);
-        painter.fillRect(hatch, QBrush(tokens().nonFinite, Qt::BDiagPattern));
+        painter.fillRect(QRect(x, words.center().y() - 5, 12, 11), QBrush(tokens().nonFinite, Qt::BDiagPattern));
         painter.setPen(tokens().bad);
+        x += 18;
     }
-    painter.drawText(textRect, Qt::AlignVCenter | Qt::AlignLeft, text);
+    painter.drawText(words.adjusted(x - words.left(), 0, 0, 0), Qt::AlignVCenter | Qt::AlignLeft,
+        metrics.elidedText(legendText(), Qt::ElideRight, words.right() - x));
 }
 
 std::optional<std::pair<Index, Index>> HeatmapView::elementAt(QPoint position) const
@@ -417,8 +464,10 @@ void HeatmapView::mouseReleaseEvent(QMouseEvent* event)
 {
     if (event->button() != Qt::LeftButton || m_dragging)
         return;
-    if (const auto element = elementAt(event->pos()))
+    if (const auto element = elementAt(event->pos())) {
+        m_cursor = QPoint(static_cast<int>(element->second), static_cast<int>(element->first));
         Q_EMIT cellClicked(element->first, element->second);
+    }
 }
 
 void HeatmapView::mouseDoubleClickEvent(QMouseEvent* event)
@@ -442,6 +491,16 @@ void HeatmapView::keyPressEvent(QKeyEvent* event)
     if (event->key() == Qt::Key_Escape && m_source) {
         m_window = QRectF(0, 0, static_cast<double>(m_source->cols()), static_cast<double>(m_source->rows()));
         update();
+        return;
+    }
+    const int dx = event->key() == Qt::Key_Left ? -1 : event->key() == Qt::Key_Right ? 1 : 0;
+    const int dy = event->key() == Qt::Key_Up ? -1 : event->key() == Qt::Key_Down ? 1 : 0;
+    if (m_source && (dx != 0 || dy != 0)) {
+        m_cursor.setX(std::clamp<int>(m_cursor.x() + dx, 0, static_cast<int>(m_source->cols()) - 1));
+        m_cursor.setY(std::clamp<int>(m_cursor.y() + dy, 0, static_cast<int>(m_source->rows()) - 1));
+        Q_EMIT cellClicked(m_cursor.y(), m_cursor.x());
+        const QPoint at = positionOf(m_cursor.y(), m_cursor.x());
+        QToolTip::showText(mapToGlobal(at), toolTipAt(at), this);
         return;
     }
     QWidget::keyPressEvent(event);

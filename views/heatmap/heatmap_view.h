@@ -17,7 +17,8 @@ namespace qs::views {
 
 /// A matrix as image tiles. Numbers are computed in the background and cached; colours are a second cache, so that a new colour
 /// range recomputes nothing. A cell covers whole blocks of elements and the legend names the reduction; NaN and Inf are hatched
-/// and counted. Hover gives the value, click selects, double click zooms, dragging pans, Esc goes back.
+/// and counted. Hover gives the value, click selects, double click zooms, dragging pans, Esc goes back; the
+/// arrow keys move the selected cell.
 class HeatmapView : public QWidget {
     Q_OBJECT
 public:
@@ -34,6 +35,7 @@ public:
     void setSource(std::shared_ptr<const reduce::TileSource> source, reduce::Reduction reduction, Scale scale, Labels labels);
     void setValueRange(std::optional<std::pair<float, float>> range); ///< Nothing: what the tiles hold.
     void setSelectedColumn(Index column);
+    void setSelectedRow(Index row);
     bool complete() const; ///< Every visible tile is there.
     QString legendText() const;
     std::uint64_t nonFinite() const; ///< In the tiles that are shown.
@@ -66,6 +68,7 @@ private:
     std::pair<float, float> range() const;
     QString tag(const reduce::TileId& id) const;
     void dropJobs();
+    void paintAxes(QPainter& painter, const QRect& plot);
     void paintLegend(QPainter& painter, const QRect& area);
     std::optional<std::pair<Index, Index>> elementAt(QPoint position) const;
 
@@ -82,6 +85,8 @@ private:
     std::set<reduce::TileId> m_asked;
     std::map<reduce::TileId, QString> m_failed; ///< Asked once only.
     Index m_selectedColumn = -1;
+    Index m_selectedRow = -1;
+    QPoint m_cursor; ///< Where the arrow keys start: column, row.
     QPoint m_pressed;
     QRectF m_pressedWindow;
     bool m_dragging = false;

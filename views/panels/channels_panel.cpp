@@ -138,8 +138,9 @@ void ChannelsPanel::drawChart()
     chart.x.title = sorted ? tr("input channels, sorted by %1").arg(sources.front().name) : tr("input channel");
     chart.x.integer = true;
     chart.y.title = sources.size() == 1 ? sources.front().name
-        : wanted == InputsAndWeights    ? QStringLiteral("|x|, |W|")
-                                        : QStringLiteral("x");
+        : wanted == InputsAndWeights    ? tr("|x| and |W|, as in the model")
+        : wanted == Inputs              ? tr("|x|, as in the model")
+                                        : tr("x, as in the model");
     chart.y.log = m_log->isChecked() && wanted != Spread;
     for (const Source& source : sources) {
         PlotSeries series;
@@ -181,11 +182,12 @@ void ChannelsPanel::fillTable(const LayerView& view)
                       .arg(session::numberText(input->outliers.maxOverMedian), session::numberText(input->outliers.kurtosis))
                       .arg(input->outliers.int8Channels));
         m_table->metrics()->set(
-            {{tr("channel"), {}, MetricColumn::Kind::Integer},
-                {tr("max |x|"), tr("Largest |x| over all tokens"), MetricColumn::Kind::Number},
-                {tr("÷ median"), tr("max |x| over the median of all channels"), MetricColumn::Kind::Number},
-                {tr("kurtosis"), tr("m4 / m2² of the centred values; a Gaussian has 3"), MetricColumn::Kind::Number},
-                {tr("why"), {}, MetricColumn::Kind::Text}},
+            {{tr("channel"), tr("Number of the input channel, from 0"), MetricColumn::Kind::Integer},
+                {tr("max |x|"), tr("max over tokens of |x_j|, sinks left out"), MetricColumn::Kind::Number},
+                {tr("÷ median"), tr("max |x_j| / median over the channels of max |x|"), MetricColumn::Kind::Number},
+                {tr("kurtosis"), tr("m4 / m2² of the centred values of the channel; a Gaussian has 3"),
+                    MetricColumn::Kind::Number},
+                {tr("why"), tr("The criterion that the channel meets"), MetricColumn::Kind::Text}},
             std::move(rows), std::move(keys));
         return;
     }
@@ -204,9 +206,9 @@ void ChannelsPanel::fillTable(const LayerView& view)
         rows.push_back({QVariant::fromValue<qlonglong>(order[i]), value, median > 0 ? QVariant(value / median) : QVariant()});
         keys.emplace_back(QVariant::fromValue<qlonglong>(order[i]));
     }
-    m_table->metrics()->set({{tr("channel"), {}, MetricColumn::Kind::Integer},
-                                {tr("max |W|"), tr("Largest |W| of the column"), MetricColumn::Kind::Number},
-                                {tr("÷ median"), tr("over the median column"), MetricColumn::Kind::Number}},
+    m_table->metrics()->set({{tr("channel"), tr("Number of the input channel, from 0"), MetricColumn::Kind::Integer},
+                                {tr("max |W|"), tr("max over rows of |W_rj|"), MetricColumn::Kind::Number},
+                                {tr("÷ median"), tr("max |W_rj| / median over the columns"), MetricColumn::Kind::Number}},
         std::move(rows), std::move(keys));
 }
 
@@ -214,6 +216,8 @@ void ChannelsPanel::selectionChanged()
 {
     const Index channel = bench().selection().state().channel;
     m_heatmap->setSelectedColumn(channel);
+    m_heatmap->setSelectedRow(bench().selection().state().row);
+    m_table->selectKey(channel < 0 ? QVariant() : QVariant::fromValue<qlonglong>(channel));
     const auto place = std::find(m_order.begin(), m_order.end(), static_cast<int>(channel));
     m_plot->setSelectedX(channel < 0 || place == m_order.end() ? std::nan("") : static_cast<double>(place - m_order.begin()));
 }

@@ -2,6 +2,7 @@
 #include "views/panels/distribution_panel.h"
 
 #include "core/session/format_number.h"
+#include "views/panels/pipeline_text.h"
 #include "views/plot/plot_view.h"
 
 #include <QVBoxLayout>
@@ -69,22 +70,24 @@ void DistributionPanel::draw()
     const auto pipeline = static_cast<std::size_t>(std::max(bench().selection().state().pipeline, 0));
     const auto result = bench().layerResult(pipeline);
     const bool known = pipeline < bench().state().pipelines.size();
-    const QString name
-        = known ? session::pipelineLetter(pipeline) + u' ' + bench().label(bench().state().pipelines[pipeline]) : QString();
+    const QString name = known
+        ? session::pipelineLetter(pipeline) + u' ' + pipelineName(bench(), bench().state().pipelines[pipeline])
+        : QString();
     const session::DistributionResult* d = result.value ? result.value->distribution.get() : nullptr;
 
     std::vector<NumberList::Item> numbers;
     PlotData weights;
-    weights.x.title = tr("weight");
-    weights.y.title = tr("count per bin");
+    weights.x.title = tr("weight w, as in the model");
+    weights.y.title = tr("weights per bin");
     weights.y.log = true;
+    weights.y.lo = 0.5; // a bin that holds a single weight has a height
     PlotData codes;
     PlotData error;
     if (d) {
         weights.series.push_back(steps(d->before, tr("before"), -1));
         weights.series.push_back(steps(d->after, tr("after %1").arg(name), static_cast<int>(pipeline)));
         for (const float level : d->levels)
-            weights.markers.push_back({level, {}, true, -1});
+            weights.markers.push_back({level, {}, true, -4});
         QString subtitle = tr("grey: as stored, colour: after %1").arg(name);
         if (!d->levels.empty())
             subtitle += tr("; dashed: the %1 levels of row %2, group %3 (median scale)")
@@ -93,15 +96,15 @@ void DistributionPanel::draw()
                             .arg(d->levelsGroup);
         m_weightCard->setSubtitle(subtitle);
         error.series.push_back(steps(d->error, tr("W − Ŵ"), static_cast<int>(pipeline)));
-        error.x.title = tr("W − Ŵ");
-        error.y.title = tr("count per bin");
+        error.x.title = tr("W − Ŵ, as in the model");
+        error.y.title = tr("weights per bin");
         m_errorCard->setSubtitle(name);
         if (d->codes) {
             PlotSeries units = steps(d->codes->units, tr("before rounding"), static_cast<int>(pipeline));
             codes.series.push_back(std::move(units));
-            codes.x.title = tr("code");
+            codes.x.title = tr("code, steps of the grid");
             codes.x.integer = true;
-            codes.y.title = tr("count per bin");
+            codes.y.title = tr("weights per bin");
             codes.markers.push_back({static_cast<double>(d->codes->lowestCode), tr("lowest"), true, -1});
             codes.markers.push_back(
                 {static_cast<double>(d->codes->lowestCode) + static_cast<double>(d->codes->codes.size()) - 1, tr("highest"),
@@ -110,14 +113,15 @@ void DistributionPanel::draw()
                 tr("share of weights outside the grid by more than half a step"),
                 d->codes->clippedShare > 0.01 ? "warning" : nullptr});
             numbers.push_back({tr("entropy of the codes"), tr("%1 bits").arg(numberText(d->codes->entropyBits)),
-                tr("what a perfect entropy coder would need per weight")});
+                tr("−Σ p log2 p over the codes: what a perfect entropy coder would need per weight")});
         }
         numbers.push_back({tr("kurtosis before"), numberText(d->before.kurtosis), tr("m4 / m2²; a Gaussian has 3")});
-        numbers.push_back({tr("kurtosis after"), numberText(d->after.kurtosis), {}});
-        numbers.push_back(
-            {tr("range"), QStringLiteral("%1 … %2").arg(numberText(d->before.min), numberText(d->before.max)), {}});
+        numbers.push_back({tr("kurtosis after"), numberText(d->after.kurtosis), tr("m4 / m2² of Ŵ")});
+        numbers.push_back({tr("range"), QStringLiteral("%1 … %2").arg(numberText(d->before.min), numberText(d->before.max)),
+            tr("min W … max W")});
         const std::uint64_t bad = d->before.nonFinite() + d->after.nonFinite();
-        numbers.push_back({tr("NaN or Inf"), integerText(static_cast<Index>(bad)), {}, bad > 0 ? "bad" : nullptr});
+        numbers.push_back({tr("NaN or Inf"), integerText(static_cast<Index>(bad)), tr("values of W and Ŵ that are not finite"),
+            bad > 0 ? "bad" : nullptr});
         numbers.push_back(
             {tr("weight SQNR"), tr("%1 dB").arg(numberText(result.value->metrics.weightSqnrDb)), tr("10 log10(Σ W² / Σ dW²)")});
         numbers.push_back({tr("zeros"), percentText(result.value->sparsity), tr("share of zeros in Ŵ")});
@@ -129,7 +133,8 @@ void DistributionPanel::draw()
                 : result.state == State::Failed                  ? QString::fromStdString(result.error.line())
                                                                  : tr("as stored"));
         numbers.push_back({tr("kurtosis"), numberText(before.kurtosis), tr("m4 / m2²; a Gaussian has 3")});
-        numbers.push_back({tr("range"), QStringLiteral("%1 … %2").arg(numberText(before.min), numberText(before.max)), {}});
+        numbers.push_back(
+            {tr("range"), QStringLiteral("%1 … %2").arg(numberText(before.min), numberText(before.max)), tr("min W … max W")});
     }
     if (view.analysis.existingGrid)
         numbers.push_back({tr("already on a grid"),

@@ -4,7 +4,9 @@
 #include "core/session/format_number.h"
 #include "views/plot/plot_view.h"
 #include "views/theme/tokens.h"
+#include "views/widgets/number_text.h"
 
+#include <QRegularExpression>
 #include <QVBoxLayout>
 
 #include <algorithm>
@@ -14,7 +16,19 @@
 namespace qs::views {
 
 using session::integerText;
-using session::numberText;
+
+namespace {
+
+/// The core's sentence serves the command line too, where 1.6e+02 is usual; here it is 160.
+QString verdictText(QString text)
+{
+    static const QRegularExpression scientific(QStringLiteral("\\d(?:\\.\\d+)?e[+-]\\d+"));
+    for (auto match = scientific.match(text); match.hasMatch(); match = scientific.match(text))
+        text.replace(match.capturedStart(), match.capturedLength(), humanText(match.captured().toDouble()));
+    return text;
+}
+
+} // namespace
 
 HessianPanel::HessianPanel(PanelContext context, QWidget* parent)
     : LayerPanel(context, tr("Hessian"), parent)
@@ -55,24 +69,26 @@ void HessianPanel::refresh(const session::LayerView& view)
         return;
     }
     const analysis::HessianReport& h = *input.hessian;
-    m_verdict->setText(QString::fromStdString(h.verdict));
+    m_verdict->setText(verdictText(QString::fromStdString(h.verdict)));
     m_numberCard->setSubtitle(
         tr("%1 input channels, %2 tokens, the whole dump; the loss has 2C").arg(integerText(h.dims), integerText(h.tokens)));
     const auto optional
-        = [](const auto& value) { return value ? numberText(static_cast<double>(*value)) : QStringLiteral("–"); };
+        = [](const auto& value) { return value ? humanText(static_cast<double>(*value)) : QStringLiteral("–"); };
     std::vector<NumberList::Item> items{
-        {tr("tokens per channel"), numberText(h.tokensPerChannel),
+        {tr("tokens per channel"), humanText(h.tokensPerChannel),
             tr("T / d; below 1 the matrix is singular, below 10 it is thin"),
             h.tokensPerChannel < 1        ? "bad"
                 : h.tokensPerChannel < 10 ? "warning"
                                           : nullptr},
         {tr("rank"), h.rank ? QStringLiteral("%1 of %2").arg(integerText(*h.rank), integerText(h.dims)) : QStringLiteral("–"),
             tr("eigenvalues above 1e-7 of the largest"), h.rank && *h.rank < h.dims ? "warning" : nullptr},
-        {tr("effective rank"), numberText(h.effectiveRank), tr("exp of the entropy of λ / trace")},
-        {tr("condition, undamped"), h.condition ? numberText(*h.condition) : tr("rank deficient"), tr("λ max / λ min")},
-        {tr("trace"), numberText(h.trace), tr("Σ C_jj = mean |x|²")},
-        {tr("λ max"), numberText(h.lambdaMax), {}},
-        {tr("λ min"), optional(h.lambdaMin), {}},
+        {tr("effective rank"), humanText(h.effectiveRank),
+            tr("exp(−Σ p ln p), p = λ / Σ λ: how many directions share the energy")},
+        {tr("condition, undamped"), h.condition ? humanText(*h.condition) : tr("rank deficient"),
+            tr("λ max / λ min: how much an error in a weak direction is amplified")},
+        {tr("trace"), humanText(h.trace), tr("Σ C_jj = mean |x|²")},
+        {tr("λ max"), humanText(h.lambdaMax), tr("largest eigenvalue of C, units of x²")},
+        {tr("λ min"), optional(h.lambdaMin), tr("smallest eigenvalue of C, units of x²")},
         {tr("share of the largest"), h.trace > 0 ? session::percentText(h.lambdaMax / h.trace) : QStringLiteral("–"),
             tr("λ max / trace")},
         {tr("dead channels"), integerText(static_cast<Index>(h.dead.size())),
@@ -90,7 +106,7 @@ void HessianPanel::refresh(const session::LayerView& view)
     std::stable_sort(m_order.begin(), m_order.end(),
         [&](int a, int b) { return h.diagonal[static_cast<std::size_t>(a)] > h.diagonal[static_cast<std::size_t>(b)]; });
     PlotData diagonal;
-    diagonal.x = {tr("input channels, sorted"), false, false, true, {}, {}, {}};
+    diagonal.x = {tr("input channels, sorted by C_jj"), false, false, true, {}, {}, {}};
     diagonal.y = {tr("C_jj, units of x²"), true, false, false, {}, {}, {}};
     PlotSeries line;
     line.name = tr("C_jj");
@@ -103,7 +119,7 @@ void HessianPanel::refresh(const session::LayerView& view)
     m_diagonal->setData(std::move(diagonal));
 
     PlotData spectrum;
-    spectrum.x = {tr("eigenvalue number"), false, false, true, {}, {}, {}};
+    spectrum.x = {tr("number of the eigenvalue, largest first"), false, false, true, {}, {}, {}};
     spectrum.y = {tr("λ, units of x²"), true, false, false, {}, {}, {}};
     PlotSeries values;
     values.name = tr("λ");
@@ -126,8 +142,8 @@ void HessianPanel::refresh(const session::LayerView& view)
     m_spectrum->setData(std::move(spectrum));
 
     PlotData damping;
-    damping.x = {tr("damp"), true, false, false, {}, {}, {}};
-    damping.y = {tr("condition number"), true, false, false, {}, {}, {}};
+    damping.x = {tr("damp, share of mean(diag C)"), true, false, false, {}, {}, {}};
+    damping.y = {tr("condition, λ max / λ min"), true, false, false, {}, {}, {}};
     PlotSeries curve;
     curve.name = tr("condition after damping");
     PlotSeries dots = curve;
@@ -135,7 +151,7 @@ void HessianPanel::refresh(const session::LayerView& view)
     for (const auto& step : h.damping) {
         curve.points.emplace_back(step.damp, step.condition);
         dots.points.emplace_back(step.damp, step.condition);
-        dots.labels.push_back(tr("λ = %1").arg(numberText(step.lambda)));
+        dots.labels.push_back(tr("λ = %1").arg(humanText(step.lambda)));
     }
     damping.series = {std::move(curve), std::move(dots)};
     damping.markers.push_back({0.01, tr("default 0.01"), true, -1});

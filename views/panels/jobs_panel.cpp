@@ -8,6 +8,7 @@
 #include <QHBoxLayout>
 #include <QListView>
 #include <QProgressBar>
+#include <QScrollArea>
 #include <QStyledItemDelegate>
 #include <QToolButton>
 #include <QVBoxLayout>
@@ -36,7 +37,7 @@ protected:
             break;
         case Severity::Info: option->palette.setColor(QPalette::Text, tokens().dim); break;
         }
-        option->textElideMode = Qt::ElideRight;
+        option->features |= QStyleOptionViewItem::WrapText;
     }
 };
 
@@ -52,22 +53,39 @@ JobsPanel::JobsPanel(PanelContext context, QWidget* parent)
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
     layout->setSpacing(kGrid);
-    layout->addWidget(makeLabel(tr("JOBS"), "slot"));
+    // The list scrolls, so that nothing else moves when a job starts.
+    auto* rows = new QWidget;
+    rows->setObjectName(QStringLiteral("page"));
+    auto* rowsLayout = new QVBoxLayout(rows);
+    rowsLayout->setContentsMargins(0, 0, 0, 0);
     m_list->setSpacing(kGrid);
-    layout->addLayout(m_list);
-    layout->addWidget(m_none);
+    rowsLayout->addWidget(m_none);
+    rowsLayout->addLayout(m_list);
+    rowsLayout->addStretch(1);
+    auto* area = new QScrollArea;
+    area->setWidget(rows);
+    area->setWidgetResizable(true);
+    area->setFrameShape(QFrame::NoFrame);
+    area->setFocusPolicy(Qt::NoFocus);
+    area->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+    area->setMinimumHeight(34);
+    layout->addWidget(area, 1);
     layout->addSpacing(kGrid);
-    layout->addWidget(makeLabel(tr("MESSAGES"), "slot"));
+    auto* title = makeLabel(tr("MESSAGES"), "slot");
+    title->setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Fixed);
+    layout->addWidget(title);
     m_messages->setModel(&m_context.bench.messages());
     m_messages->setItemDelegate(new MessageDelegate(m_messages));
-    m_messages->setFixedHeight(76);
-    m_messages->setStyleSheet(QStringLiteral("background: transparent;"));
+    m_messages->setMinimumHeight(28);
+    m_messages->setWordWrap(true);
+    m_messages->setResizeMode(QListView::Adjust);
+    m_messages->setStyleSheet(QStringLiteral("background: transparent; border: none;"));
     m_messages->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
     m_messages->setAccessibleName(tr("Messages"));
     m_messages->setToolTip(tr("Double click copies a message"));
     connect(m_messages, &QListView::doubleClicked, this,
         [](const QModelIndex& index) { QApplication::clipboard()->setText(index.data().toString()); });
-    layout->addWidget(m_messages);
+    layout->addWidget(m_messages, 1);
 
     session::JobQueue& jobs = m_context.bench.jobs();
     connect(&jobs, &session::JobQueue::added, this, &JobsPanel::add);

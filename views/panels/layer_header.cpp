@@ -4,6 +4,8 @@
 #include "core/session/format_number.h"
 #include "views/theme/tokens.h"
 
+#include <QHBoxLayout>
+#include <QToolButton>
 #include <QVBoxLayout>
 
 #include <algorithm>
@@ -27,8 +29,8 @@ QString concentration(const metrics::ErrorShares& shares)
         sum += largest[i];
     const double share = sum / shares.total;
     if (share < 0.15)
-        return QObject::tr("the error is spread over the input channels");
-    return QObject::tr("%1 of %2 input channels carry %3 of the error")
+        return QObject::tr("the error is spread over the channels");
+    return QObject::tr("%1 of %2 channels carry %3 of the error")
         .arg(kFewChannels)
         .arg(shares.byInput.size())
         .arg(session::percentText(share));
@@ -40,12 +42,24 @@ LayerHeader::LayerHeader(PanelContext context, QWidget* parent)
     : QWidget(parent)
     , m_context(context)
     , m_title(new ElidedLabel({}, "title"))
+    , m_channel(new QToolButton)
     , m_sentence(new ElidedLabel({}, "dim"))
 {
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
     layout->setSpacing(2 * kGrid);
-    layout->addWidget(m_title);
+    auto* top = new QHBoxLayout;
+    top->setContentsMargins(0, 0, 0, 0);
+    top->addWidget(m_title, 1);
+    top->addWidget(m_channel);
+    layout->addLayout(top);
+    m_channel->setProperty("role", QByteArray("chip"));
+    m_channel->setToolTip(tr("Selected in every view; click to forget it"));
+    QSizePolicy keep = m_channel->sizePolicy();
+    keep.setRetainSizeWhenHidden(true);
+    m_channel->setSizePolicy(keep);
+    m_channel->hide();
+    connect(m_channel, &QToolButton::clicked, this, [this] { m_context.bench.selection().selectChannel(-1, this); });
     layout->addWidget(m_sentence);
     for (auto signal :
         {&session::Workbench::layerViewChanged, &session::Workbench::layerResultsChanged, &session::Workbench::modelChanged})
@@ -57,6 +71,9 @@ LayerHeader::LayerHeader(PanelContext context, QWidget* parent)
 void LayerHeader::refresh()
 {
     const session::Workbench& bench = m_context.bench;
+    const Index channel = m_context.bench.selection().state().channel;
+    m_channel->setVisible(channel >= 0);
+    m_channel->setText(tr("channel %1  ×").arg(channel));
     const model::LayerSpec* layer = bench.currentLayer();
     if (!layer) {
         const auto model = bench.model();

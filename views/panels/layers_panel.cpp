@@ -2,7 +2,11 @@
 #include "views/panels/layers_panel.h"
 
 #include "views/theme/theme.h"
+#include "views/undo/edit_command.h"
 
+#include <QAction>
+#include <QApplication>
+#include <QClipboard>
 #include <QHBoxLayout>
 #include <QHeaderView>
 #include <QLineEdit>
@@ -19,6 +23,10 @@ namespace qs::views {
 using session::LayerTreeModel;
 
 namespace {
+
+constexpr int kPipelineWidth = 62; ///< While nothing is assigned, and in a narrow panel.
+constexpr int kWidePipeline = 104;
+constexpr int kWidePanel = 380;
 
 /// Draws errors far above the median in the colour for trouble.
 class LayerDelegate : public QStyledItemDelegate {
@@ -58,6 +66,7 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
     m_blocks->setToolTip(tr("Group by block instead of one ranked list"));
     m_problem->hide();
     m_problem->setWordWrap(true);
+    m_problem->setContentsMargins(10, 2, 10, 4);
 
     m_proxy->setSourceModel(&m_context.bench.layers());
     m_tree->setModel(m_proxy);
@@ -77,9 +86,9 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
         header->setSectionHidden(hidden, true);
     header->setSectionResizeMode(QHeaderView::Interactive);
     header->setSectionResizeMode(LayerTreeModel::Layer, QHeaderView::Stretch);
-    header->resizeSection(LayerTreeModel::Pipeline, 84);
-    header->resizeSection(LayerTreeModel::Bits, 58);
-    header->resizeSection(LayerTreeModel::Error, 128);
+    header->resizeSection(LayerTreeModel::Pipeline, kPipelineWidth);
+    header->resizeSection(LayerTreeModel::Bits, 62);
+    header->resizeSection(LayerTreeModel::Error, 112);
     header->setMinimumSectionSize(44);
     header->setContextMenuPolicy(Qt::CustomContextMenu);
     m_tree->sortByColumn(LayerTreeModel::Error, Qt::DescendingOrder);
@@ -98,8 +107,10 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
 
     connect(m_filter, &QLineEdit::textChanged, this, [this](const QString& text) {
         const QString problem = m_proxy->setFilterText(text);
-        m_problem->setText(problem);
-        m_problem->setVisible(!problem.isEmpty());
+        const bool none = problem.isEmpty() && !text.isEmpty() && m_proxy->rowCount() == 0;
+        m_problem->setText(none ? tr("No layer matches. Esc shows all again.") : problem);
+        setRole(m_problem, none ? "dim" : "bad");
+        m_problem->setVisible(none || !problem.isEmpty());
         if (m_context.bench.layers().mode() == LayerTreeModel::Mode::Blocks)
             m_tree->expandAll();
     });
@@ -126,13 +137,81 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
         if (!m_context.bench.ranking().ready())
             return;
         m_proxy->invalidate();
-        if (m_context.bench.selection().state().current < 0 && m_proxy->rowCount() > 0
-            && m_context.bench.layers().mode() == LayerTreeModel::Mode::Flat)
+        // With a dump that came along another one may be the worst.
+        const model::LayerIndex current = m_context.bench.selection().state().current;
+        if ((current < 0 || current == m_chosenHere) && m_proxy->rowCount() > 0
+            && m_context.bench.layers().mode() == LayerTreeModel::Mode::Flat) {
             m_tree->setCurrentIndex(m_proxy->index(0, 0));
-        else
+            m_chosenHere = m_context.bench.selection().state().current;
+        } else {
             pullSelection();
+        }
     });
+    m_filter->setAcceptDrops(false); // files dropped on it are for the window
+    m_filter->setToolTip(
+        tr("Words that must all hold: a block or a range (3, 0-5), a storage type (bf16), or a regular expression on "
+           "the name"));
+    setFocusProxy(m_tree);
+    m_tree->setContextMenuPolicy(Qt::CustomContextMenu);
+    connect(m_tree, &QTreeView::customContextMenuRequested, this, &LayersPanel::showRowMenu);
+    connect(&m_context.bench.document(), &session::SessionDocument::changed, this, &LayersPanel::fitColumns);
+    auto* clear = new QAction(m_filter);
+    clear->setShortcut(Qt::Key_Escape);
+    clear->setShortcutContext(Qt::WidgetShortcut);
+    connect(clear, &QAction::triggered, m_filter, &QLineEdit::clear);
+    m_filter->addAction(clear);
     updateState();
+}
+
+void LayersPanel::resizeEvent(QResizeEvent* event)
+{
+    QWidget::resizeEvent(event);
+    fitColumns();
+}
+
+void LayersPanel::fitColumns()
+{
+    // In a narrow panel the names need the place more than an empty column.
+    const bool wide = width() >= kWidePanel;
+    const bool assigned = !m_context.bench.state().recipe.rules.empty();
+    m_tree->header()->resizeSection(LayerTreeModel::Pipeline, wide && assigned ? kWidePipeline : kPipelineWidth);
+    if (!m_columnsChosen)
+        m_tree->setColumnHidden(LayerTreeModel::Pipeline, !wide && !assigned);
+}
+
+void LayersPanel::showRowMenu(const QPoint& position)
+{
+    const QModelIndex index = m_tree->indexAt(position);
+    const model::LayerSpec* layer
+        = index.isValid() ? m_context.bench.layerSpec(index.data(LayerTreeModel::LayerRole).toInt()) : nullptr;
+    const auto pipeline = static_cast<std::size_t>(std::max(m_context.bench.selection().state().pipeline, 0));
+    auto* menu = new QMenu(this);
+    menu->setObjectName(QStringLiteral("rowMenu"));
+    menu->setAttribute(Qt::WA_DeleteOnClose);
+    const auto selected = m_context.bench.selection().state().layers;
+    if (!selected.empty() && pipeline < m_context.bench.state().pipelines.size()) {
+        menu->addAction(tr("Assign pipeline %1").arg(session::pipelineLetter(pipeline)), this, [this, selected, pipeline] {
+            const recipe::Pipeline copy = m_context.bench.state().pipelines[pipeline];
+            pushEdit(
+                m_context.undo, m_context.bench.document(), tr("assign"), {}, [&] { m_context.bench.assign(selected, &copy); });
+        });
+        menu->addAction(tr("Keep as stored"), this, [this, selected] {
+            pushEdit(m_context.undo, m_context.bench.document(), tr("keep as stored"), {},
+                [&] { m_context.bench.assign(selected, nullptr); });
+        });
+    }
+    if (layer)
+        menu->addAction(
+            tr("Copy name"), this, [name = QString::fromStdString(layer->name)] { QApplication::clipboard()->setText(name); });
+    if (layer && layer->block >= 0)
+        menu->addAction(tr("Only block %1").arg(layer->block), this,
+            [this, block = layer->block] { m_filter->setText(QString::number(block)); });
+    if (!m_filter->text().isEmpty())
+        menu->addAction(tr("Clear the filter"), m_filter, &QLineEdit::clear);
+    if (menu->isEmpty())
+        delete menu;
+    else
+        menu->popup(m_tree->viewport()->mapToGlobal(position));
 }
 
 void LayersPanel::updateState()
@@ -144,6 +223,7 @@ void LayersPanel::pushSelection()
 {
     if (m_pulling)
         return;
+    m_chosenHere = -1; // whoever set it automatically says so afterwards
     session::SelectionState state = m_context.bench.selection().state();
     const model::LayerIndex before = state.current;
     state.layers.clear();
@@ -196,10 +276,16 @@ void LayersPanel::chooseColumns(const QPoint& position)
 {
     QMenu menu(this);
     for (int column = LayerTreeModel::Pipeline; column < LayerTreeModel::ColumnCount; ++column) {
+        // With a dump the error column shows just this until something is assigned.
+        if (column == LayerTreeModel::Sensitivity && m_context.bench.layers().errorKind() == session::ErrorKind::RtnOutput)
+            continue;
         QAction* action = menu.addAction(m_proxy->headerData(column, Qt::Horizontal).toString());
         action->setCheckable(true);
         action->setChecked(!m_tree->isColumnHidden(column));
-        connect(action, &QAction::toggled, this, [this, column](bool on) { m_tree->setColumnHidden(column, !on); });
+        connect(action, &QAction::toggled, this, [this, column](bool on) {
+            m_columnsChosen = true;
+            m_tree->setColumnHidden(column, !on);
+        });
     }
     menu.exec(m_tree->header()->mapToGlobal(position));
 }

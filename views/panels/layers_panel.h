@@ -18,7 +18,14 @@ public:
     QLineEdit* filter() const { return m_filter; }
     QToolButton* blocksButton() const { return m_blocks; }
 
+protected:
+    void resizeEvent(QResizeEvent* event) override;
+
 private:
+    void fitColumns();
+    void showRowMenu(const QPoint& position);
+    model::LayerIndex m_chosenHere = -1; ///< Selected by the panel as the worst, not by the user.
+    bool m_columnsChosen = false; ///< By the user: then the panel leaves them alone.
     void pushSelection();
     void pullSelection();
     void updateState();

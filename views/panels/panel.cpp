@@ -10,6 +10,10 @@
 
 namespace qs::views {
 
+namespace {
+constexpr int kLoadingDelay = 250; ///< Milliseconds that the old picture stays while a new one is made.
+}
+
 LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* parent)
     : QWidget(parent)
     , m_context(context)
@@ -22,10 +26,16 @@ LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* paren
     auto* body = new QWidget;
     body->setObjectName(QStringLiteral("page"));
     m_page = new QVBoxLayout(body);
-    m_page->setContentsMargins(0, kCardGap, 2, kCardGap);
+    m_page->setContentsMargins(kCardPadding, kCardGap, kCardPadding, kCardGap);
     m_page->setSpacing(kCardGap);
     area->setWidget(body);
     m_state = new StateView(area);
+    m_wait.setSingleShot(true);
+    m_wait.setInterval(kLoadingDelay);
+    connect(&m_wait, &QTimer::timeout, this, [this] {
+        m_waited = true;
+        markDirty();
+    });
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
     layout->addWidget(m_state);
@@ -33,11 +43,13 @@ LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* paren
     connect(&m_context.bench, &session::Workbench::dumpChanged, this, &LayerPanel::markDirty);
     connect(&m_context.bench.selection(), &session::SelectionModel::changed, this,
         [this](const session::SelectionState&, QObject*) {
-            if (isVisible() && m_context.bench.layerView().ready())
+            if (shown() && m_context.bench.layerView().ready())
                 selectionChanged();
         });
     connect(m_state, &StateView::helpClicked, this, [this] {
-        if (needsDump() && !bench().dump() && bench().model())
+        if (!bench().model())
+            Q_EMIT openRequested();
+        else if (needsDump() && !bench().dump())
             Q_EMIT calibrateRequested();
         else
             bench().retryLayer();
@@ -47,16 +59,31 @@ LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* paren
 void LayerPanel::markDirty()
 {
     m_dirty = true;
-    if (isVisible())
+    if (shown())
         updateNow();
+}
+
+void LayerPanel::setOnScreen(bool onScreen)
+{
+    if (onScreen == m_onScreen)
+        return;
+    m_onScreen = onScreen;
+    if (shown())
+        catchUp();
 }
 
 void LayerPanel::showEvent(QShowEvent* event)
 {
     QWidget::showEvent(event);
+    if (m_onScreen)
+        catchUp();
+}
+
+void LayerPanel::catchUp()
+{
     if (m_dirty)
         updateNow();
-    else if (bench().layerView().ready())
+    else if (bench().layerView().ready() && m_state->message().isEmpty())
         selectionChanged();
 }
 
@@ -72,7 +99,7 @@ void LayerPanel::updateNow()
             m_state->showError(opened.error, {});
         else
             m_state->showEmpty(tr("No model is open"),
-                tr("Open a Hugging Face folder, a .safetensors or a .gguf file, or drop one on the window."));
+                tr("Open a Hugging Face folder, a .safetensors or a .gguf file, or drop one on the window."), tr("Open…"));
         return;
     }
     if (!bench().currentLayer()) {
@@ -80,6 +107,16 @@ void LayerPanel::updateNow()
         return;
     }
     const auto& view = bench().layerView();
+    // What is there stays for a moment while the next layer is analysed: a page that flashes by helps nobody.
+    if (view.state == session::Loadable<session::LayerView>::State::Loading && m_state->message().isEmpty() && m_refreshes > 0
+        && !m_wait.isActive() && !m_waited) {
+        m_wait.start();
+        return;
+    }
+    if (m_wait.isActive() && view.state == session::Loadable<session::LayerView>::State::Loading)
+        return;
+    m_wait.stop();
+    m_waited = false;
     if (!m_state->follow(view, tr("Analysing the layer"), tr("Nothing to show"), {}))
         return;
     if (needsDump() && !view.value->analysis.input) {
@@ -91,8 +128,10 @@ void LayerPanel::updateNow()
                 tr("It was captured with a layer pattern. Calibrate again for all layers."), {});
         return;
     }
+    ++m_refreshes;
     refresh(*view.value);
-    selectionChanged();
+    if (m_state->message().isEmpty()) // the panel itself may have found that there is nothing to show
+        selectionChanged();
 }
 
 NumberList::NumberList(QWidget* parent)

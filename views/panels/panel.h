@@ -5,6 +5,7 @@
 #include "views/widgets/card.h"
 #include "views/widgets/state_view.h"
 
+#include <QTimer>
 #include <QUndoStack>
 #include <QWidget>
 
@@ -29,6 +30,10 @@ public:
     LayerPanel(PanelContext context, const QString& name, QWidget* parent = nullptr);
     const QString& name() const { return m_name; }
     StateView* stateView() const { return m_state; }
+    /// False while the panel is closed or behind a tab: then it follows nothing and computes nothing, and catches up later.
+    void setOnScreen(bool onScreen);
+    bool shown() const { return m_onScreen && isVisible(); }
+    int refreshes() const { return m_refreshes; } ///< How often it was drawn anew, for tests.
 
 protected:
     session::Workbench& bench() const { return m_context.bench; }
@@ -43,15 +48,21 @@ protected:
 
 Q_SIGNALS:
     void calibrateRequested();
+    void openRequested();
 
 private:
     void updateNow();
+    void catchUp();
 
     PanelContext m_context;
     QString m_name;
     StateView* m_state = nullptr;
     QVBoxLayout* m_page = nullptr;
     bool m_dirty = true;
+    bool m_onScreen = true;
+    int m_refreshes = 0;
+    QTimer m_wait;
+    bool m_waited = false;
 };
 
 /// Names at the left, values at the right, one line each.

@@ -209,6 +209,8 @@ ParameterForm::Row ParameterForm::makeCombo(const ParameterSpec& spec)
 {
     Row row;
     auto* combo = new QComboBox;
+    combo->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+    combo->setMinimumContentsLength(6);
     const QString name = QString::fromStdString(spec.name);
     for (const std::string& choice : spec.choices)
         combo->addItem(QString::fromStdString(choice));

@@ -2,7 +2,9 @@
 #include "views/panels/pipeline_card.h"
 
 #include "core/session/format_number.h"
+#include "views/panels/pipeline_text.h"
 #include "views/theme/theme.h"
+#include "views/widgets/number_text.h"
 
 #include <QKeyEvent>
 #include <QMouseEvent>
@@ -17,25 +19,81 @@ namespace qs::views {
 using session::numberText;
 using session::percentText;
 
-QString pipelineSummary(const recipe::Pipeline& pipeline)
+namespace {
+
+/// What the last evaluation says of a pipeline on all layers; null when it was not in it.
+const session::Evaluation::Candidate* evaluated(const session::Workbench& bench, const recipe::Pipeline& pipeline)
 {
-    QStringList parts;
-    auto add = [&parts](const recipe::StageCall& stage, const char* name, const char* label) {
-        const auto it = stage.parameters.find(name);
-        if (it != stage.parameters.end())
-            parts << QStringLiteral("%1%2").arg(
-                QString::fromLatin1(label), QString::fromStdString(recipe::formatValue(it->second)));
-    };
-    for (const recipe::StageCall& stage : pipeline[recipe::Slot::Pruner]) {
-        add(stage, "sparsity", "sparsity ");
-        add(stage, "pattern", "");
+    if (!bench.evaluation().value)
+        return nullptr;
+    const std::string text = recipe::formatPipeline(pipeline);
+    for (const auto& candidate : bench.evaluation().value->candidates) {
+        if (candidate.pipelineText == text)
+            return &candidate;
     }
-    for (const recipe::StageCall& stage : pipeline[recipe::Slot::Grid]) {
-        add(stage, "bits", "bits ");
-        add(stage, "group", "group ");
-        add(stage, "grid", "");
+    return nullptr;
+}
+
+QString secondsText(double seconds)
+{
+    return seconds < 1 ? QObject::tr("%1 ms").arg(numberText(seconds * 1000)) : QObject::tr("%1 s").arg(numberText(seconds));
+}
+
+/// Everything that a headline number depends on.
+QString provenance(const session::Workbench& bench, const session::LayerResult& result, const ShownError& error)
+{
+    QString text = QStringLiteral("%1 %2\n%3\n%4")
+                       .arg(error.name, percentText(error.value), error.formula, QString::fromStdString(result.pipelineText));
+    if (const auto& dump = bench.dump())
+        text += QObject::tr("\ndump %1: %2 tokens, policy %3")
+                    .arg(QString::fromStdString(dump->path().filename().string()), session::integerText(dump->info().tokens),
+                        QString::fromStdString(dump->info().policy));
+    return text + QObject::tr("\nseed 0");
+}
+
+} // namespace
+
+FloatCard::FloatCard(QWidget* parent)
+    : QFrame(parent)
+    , m_summary(new ElidedLabel({}, "dim"))
+    , m_headline(makeLabel(tr("0 %"), "headline"))
+    , m_numbers(new NumberList)
+{
+    setObjectName(QStringLiteral("card"));
+    setFixedWidth(168);
+    auto* layout = new QVBoxLayout(this);
+    layout->setContentsMargins(kCardPadding, kCardPadding + 3, kCardPadding, kCardPadding);
+    layout->setSpacing(kGrid);
+    layout->addWidget(makeLabel(tr("Float"), "cardtitle"));
+    layout->addWidget(m_summary);
+    auto* big = new QHBoxLayout;
+    big->addWidget(m_headline);
+    big->addWidget(new ElidedLabel(tr("reference"), "dim"), 1);
+    layout->addLayout(big);
+    layout->addWidget(m_numbers);
+    layout->addStretch(1);
+    setToolTip(tr("The layer as it is stored; errors are measured against it"));
+}
+
+void FloatCard::display(const session::Workbench& bench)
+{
+    const model::LayerSpec* layer = bench.currentLayer();
+    const auto model = bench.model();
+    if (!layer || !model)
+        return;
+    m_summary->setFullText(tr("as stored, %1").arg(QString::fromLatin1(dtypeName(layer->dtype))));
+    std::vector<NumberList::Item> items;
+    if (const io::TensorInfo* tensor = model->tensor(layer->weight)) {
+        const double bytes = static_cast<double>(tensor->bytes);
+        const double weights = static_cast<double>(layer->in) * static_cast<double>(layer->out);
+        items.push_back({tr("bits / weight"), QString::number(bytes * 8 / weights, 'f', 2),
+            tr("stored bytes of the layer × 8 / number of weights")});
+        items.push_back({tr("layer"), session::bytesText(bytes), tr("stored bytes of the layer")});
     }
-    return parts.join(QStringLiteral("  "));
+    if (const auto& evaluation = bench.evaluation().value)
+        items.push_back({tr("perplexity"), numberText(evaluation->reference.perplexity, 4),
+            tr("exp(mean negative log likelihood) of the whole model on the evaluated text")});
+    m_numbers->set(items);
 }
 
 PipelineCard::PipelineCard(std::size_t index, QWidget* parent)
@@ -44,14 +102,14 @@ PipelineCard::PipelineCard(std::size_t index, QWidget* parent)
     , m_name(new ElidedLabel({}, "cardtitle"))
     , m_summary(new ElidedLabel({}, "dim"))
     , m_headline(makeLabel({}, "headline"))
-    , m_unit(new ElidedLabel({}, "dim"))
+    , m_unit(new ElidedLabel({}, "small"))
     , m_numbers(new NumberList)
     , m_remove(new QToolButton)
 {
     setObjectName(QStringLiteral("card"));
     setFocusPolicy(Qt::TabFocus);
     setCursor(Qt::PointingHandCursor);
-    setMinimumWidth(150);
+    setMinimumWidth(184);
     m_remove->setText(QStringLiteral("×"));
     m_remove->setToolTip(tr("Remove this pipeline from the comparison"));
     m_remove->setAccessibleName(tr("Remove pipeline %1").arg(session::pipelineLetter(index)));
@@ -81,40 +139,48 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
     using State = session::Loadable<session::LayerResult>::State;
     const recipe::Pipeline& pipeline = bench.state().pipelines[m_index];
     m_selected = const_cast<session::Workbench&>(bench).selection().state().pipeline == static_cast<int>(m_index);
-    m_name->setFullText(session::pipelineLetter(m_index) + QStringLiteral("  ") + bench.label(pipeline));
+    m_name->setFullText(session::pipelineLetter(m_index) + QStringLiteral("  ") + pipelineName(bench, pipeline));
     m_name->setToolTip(QString::fromStdString(recipe::formatPipeline(pipeline)));
-    m_summary->setFullText(pipelineSummary(pipeline));
+    m_summary->setFullText(pipelineSummary(bench, pipeline));
     const auto result = bench.layerResult(m_index);
+    const QString none = QStringLiteral("–");
     std::vector<NumberList::Item> items;
     const char* role = "headline";
     m_headline->setStyleSheet({});
     if (result.state == State::Ready) {
         const session::LayerResult& r = *result.value;
         const recipe::LayerMetrics& m = r.metrics;
-        if (m.hasOutput) {
-            m_headline->setText(percentText(m.outputError));
-            m_unit->setFullText(m.holdout ? tr("output error, holdout") : tr("output error, fit (no holdout)"));
-            const bool apart = m.outputErrorFit > 0 && std::abs(m.outputError / m.outputErrorFit - 1) > 0.2;
-            items.push_back({tr("error on fit"), percentText(m.outputErrorFit),
-                apart ? tr("holdout and fit differ by more than 20 %: too few calibration tokens")
-                      : tr("the same with C of the fit part"),
-                apart ? "warning" : nullptr});
-        } else {
-            m_headline->setText(percentText(std::pow(10.0, -m.weightSqnrDb / 10)));
-            m_unit->setFullText(tr("weight error, no dump"));
-        }
-        items.push_back(
-            {tr("bits / weight"), QString::number(r.bits.perWeight(), 'f', 2), tr("codes, scales, zeros and indices counted")});
+        const ShownError error = shownError(m, pipeline);
+        m_headline->setText(percentText(error.value));
+        m_unit->setFullText(error.name);
+        m_unit->setToolTip(error.formula);
+        m_headline->setToolTip(provenance(bench, r, error));
+        const bool apart = m.hasOutput && m.outputErrorFit > 0 && std::abs(m.outputError / m.outputErrorFit - 1) > 0.2;
+        items.push_back({tr("error on fit"), m.hasOutput ? percentText(m.outputErrorFit) : none,
+            apart ? tr("tr(dW C dWᵀ) / tr(W C Wᵀ) with C of the fit part; holdout and fit differ by more than 20 %: too few "
+                       "calibration tokens")
+                  : tr("tr(dW C dWᵀ) / tr(W C Wᵀ) with C of the fit part"),
+            apart ? "warning" : nullptr});
+        items.push_back({tr("bits / weight"), QString::number(r.bits.perWeight(), 'f', 2),
+            tr("(codes + scales + zeros + indices, in bits) / number of weights")});
         items.push_back({tr("weight SQNR"), tr("%1 dB").arg(numberText(m.weightSqnrDb)), tr("10 log10(Σ W² / Σ dW²)")});
-        if (r.sparsity > 0.001)
-            items.push_back({tr("zeros"), percentText(r.sparsity), {}});
-        if (m.outputErrorWA && !pipeline[recipe::Slot::ActivationGrid].empty())
-            items.push_back(
-                {tr("with inputs quantized"), percentText(*m.outputErrorWA), tr("E|Wx − ŴQ(x)|² / E|Wx|² over raw tokens")});
+        items.push_back({tr("zeros"), percentText(r.sparsity), tr("weights of Ŵ that are 0 / all weights")});
+        if (!pipeline[recipe::Slot::ActivationGrid].empty())
+            items.push_back({tr("weights only"), m.hasOutput ? percentText(m.outputError) : none,
+                tr("tr(dW C dWᵀ) / tr(W C Wᵀ): the error without quantizing the inputs")});
         if (m.nonFinite > 0)
-            items.push_back({tr("NaN or Inf"), session::integerText(m.nonFinite), {}, "bad"});
-        items.push_back({tr("seconds"), numberText(r.seconds),
-            r.siteLayers.size() > 1 ? tr("fitted over the %1 layers of the site").arg(r.siteLayers.size()) : QString()});
+            items.push_back(
+                {tr("NaN or Inf"), session::integerText(m.nonFinite), tr("values of Ŵ that are not finite"), "bad"});
+        if (bench.evaluation().value) {
+            const auto* whole = evaluated(bench, pipeline);
+            items.push_back({tr("perplexity"), whole ? numberText(whole->scores.perplexity, 4) : none,
+                tr("exp(mean negative log likelihood) with this pipeline on all layers")});
+            items.push_back({tr("KL, all layers"), whole ? humanText(whole->scores.klMean) : none,
+                tr("Σ p ln(p / q) per predicted token in nats, p the float model, q with this pipeline on all layers")});
+        }
+        items.push_back({tr("time"), secondsText(r.seconds),
+            r.siteLayers.size() > 1 ? tr("wall time, fitted over the %1 layers of the site").arg(r.siteLayers.size())
+                                    : tr("wall time of the compression of this layer")});
         if (best)
             m_headline->setStyleSheet(QStringLiteral("color: %1").arg(tokens().good.name()));
     } else if (result.state == State::Loading) {

@@ -7,6 +7,20 @@ class QToolButton;
 
 namespace qs::views {
 
+/// What everything is compared with: the selected layer and the model as they are stored.
+class FloatCard : public QFrame {
+    Q_OBJECT
+public:
+    explicit FloatCard(QWidget* parent = nullptr);
+    void display(const session::Workbench& bench);
+    NumberList* numbers() const { return m_numbers; }
+
+private:
+    ElidedLabel* m_summary;
+    QLabel* m_headline;
+    NumberList* m_numbers;
+};
+
 /// One compared pipeline on the selected layer: coloured edge, headline error, a few numbers. A click makes it the edited one.
 class PipelineCard : public QFrame {
     Q_OBJECT
@@ -15,6 +29,8 @@ public:
     std::size_t index() const { return m_index; }
     void display(const session::Workbench& bench, bool best);
     QString headline() const;
+    QString title() const { return m_name->fullText(); }
+    NumberList* numbers() const { return m_numbers; }
 
 Q_SIGNALS:
     void clicked(int index);
@@ -35,8 +51,5 @@ private:
     NumberList* m_numbers;
     QToolButton* m_remove;
 };
-
-/// "bits 4  group 64  sym-fullrange-mid": what people ask first of a pipeline.
-QString pipelineSummary(const recipe::Pipeline& pipeline);
 
 } // namespace qs::views

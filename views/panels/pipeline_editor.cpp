@@ -3,6 +3,7 @@
 
 #include "core/session/format_number.h"
 #include "views/panels/parameter_form.h"
+#include "views/panels/pipeline_text.h"
 #include "views/theme/theme.h"
 #include "views/undo/edit_command.h"
 
@@ -52,8 +53,9 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     , m_method(new ElidedLabel({}, "dim"))
     , m_methods(new QToolButton)
     , m_preview(makeLabel({}, "cardtitle"))
+    , m_previewOutput(makeLabel({}, "dim"))
     , m_problem(makeLabel({}, "bad"))
-    , m_assign(new QPushButton(tr("Assign to selection and its fusion group")))
+    , m_assign(new QPushButton(tr("Assign to selection")))
     , m_more(new QToolButton)
 {
     m_methods->setText(tr("Methods…"));
@@ -76,6 +78,15 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
 
     m_preview->setObjectName(QStringLiteral("preview"));
     m_preview->setWordWrap(true);
+    m_previewOutput->setObjectName(QStringLiteral("previewOutput"));
+    m_previewOutput->setWordWrap(true);
+    m_previewOutput->setAlignment(Qt::AlignTop | Qt::AlignLeft);
+    m_previewOutput->setMinimumHeight(2 * m_previewOutput->fontMetrics().lineSpacing() + 2); // nothing jumps when it grows
+    m_assign->setToolTip(
+        tr("The selected layers and what must change with them: their fusion groups (q, k, v; gate, up) and the "
+           "other consumers of a transformed input"));
+    m_methods->setToolTip(tr("Replace the pipeline by a published method"));
+    m_methods->setAccessibleName(tr("Methods"));
     m_problem->setWordWrap(true);
     m_problem->hide();
     m_more->setText(QStringLiteral("▾"));
@@ -118,7 +129,11 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     layout->addLayout(top);
     layout->addWidget(area, 1);
     layout->addWidget(m_problem);
-    layout->addWidget(m_preview);
+    auto* previews = new QVBoxLayout;
+    previews->setSpacing(2);
+    previews->addWidget(m_preview);
+    previews->addWidget(m_previewOutput);
+    layout->addLayout(previews);
     layout->addLayout(assign);
 
     m_commitTimer.setSingleShot(true);
@@ -128,6 +143,7 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     connect(&m_previewTimer, &QTimer::timeout, this, [this] { m_context.bench.requestPreview(m_pipeline); });
     connect(&m_context.bench.document(), &session::SessionDocument::changed, this, &PipelineEditor::pull);
     connect(&m_context.bench.selection(), &session::SelectionModel::changed, this, &PipelineEditor::pull);
+    connect(&m_context.bench, &session::Workbench::modelChanged, this, &PipelineEditor::pull);
     connect(&m_context.bench, &session::Workbench::previewChanged, this, &PipelineEditor::showPreview);
     connect(&m_context.bench, &session::Workbench::layerViewChanged, this, [this] {
         if (m_context.bench.layerView().ready())
@@ -161,11 +177,9 @@ void PipelineEditor::fillMethods()
     for (const auto& [family, methods] : families) {
         menu->addSection(QString::fromStdString(family));
         for (const recipe::Method* method : methods) {
-            auto* action
-                = menu->addAction(tr("%1   %2, %3")
-                                      .arg(QString::fromStdString(method->name), QString::fromStdString(method->citation),
-                                          QString::fromStdString(method->fidelity)));
-            action->setToolTip(QString::fromStdString(method->summary + "\n" + method->fidelityNote));
+            auto* action = menu->addAction(
+                tr("%1   (%2)").arg(QString::fromStdString(method->name), QString::fromStdString(method->fidelity)));
+            action->setToolTip(QString::fromStdString(method->summary + "\n" + method->citation + "\n" + method->fidelityNote));
             connect(action, &QAction::triggered, this, [this, id = method->id, name = method->name] {
                 auto pipeline = recipe::parsePipeline(id, m_context.bench.registry());
                 if (!pipeline) {
@@ -191,11 +205,12 @@ void PipelineEditor::pull()
     const auto count = m_context.bench.selection().state().layers.size();
     m_assign->setEnabled(count > 0 && !now.empty());
     m_more->setEnabled(m_context.bench.model() != nullptr && !now.empty());
+    m_methods->setEnabled(m_context.bench.model() != nullptr);
     m_title->setText(index() < pipelines.size() ? tr("Pipeline %1").arg(session::pipelineLetter(index())) : tr("No pipeline"));
     m_title->setStyleSheet(
         QStringLiteral("color: %1")
             .arg(index() < pipelines.size() ? Theme::instance().series(index()).name() : tokens().text.name()));
-    m_method->setFullText(now.empty() ? tr("choose a method") : m_context.bench.label(now));
+    m_method->setFullText(now.empty() ? tr("choose a method") : pipelineName(m_context.bench, now));
     if (now == m_pipeline)
         return;
     // Forms stay where they are when only values differ: a rebuilt slider would be torn from the mouse.
@@ -379,20 +394,32 @@ bool PipelineEditor::interactive() const
     return true;
 }
 
+void PipelineEditor::setOnScreen(bool onScreen)
+{
+    m_onScreen = onScreen;
+    if (onScreen && m_previewDue)
+        preview();
+}
+
 void PipelineEditor::preview()
 {
     if (m_pipeline.empty() || !m_context.bench.layerView().ready()) {
         showPreview();
         return;
     }
-    m_previewTimer.start(interactive() ? 0 : kHeavyPreviewDelay);
+    m_previewDue = !m_onScreen;
+    if (m_onScreen)
+        m_previewTimer.start(interactive() ? 0 : kHeavyPreviewDelay);
 }
 
 void PipelineEditor::showPreview()
 {
     using State = session::Loadable<session::Preview>::State;
+    using session::percentText;
     const auto& preview = m_context.bench.preview();
     setRole(m_preview, "cardtitle");
+    setRole(m_previewOutput, "dim");
+    m_previewOutput->clear();
     if (m_pipeline.empty() || !m_context.bench.currentLayer()) {
         m_preview->clear();
         return;
@@ -407,19 +434,26 @@ void PipelineEditor::showPreview()
         return;
     }
     const session::Preview& p = *preview.value;
-    QString text;
-    if (p.outputError)
-        text = p.full ? tr("Preview %1, all rows").arg(session::percentText(*p.outputError))
-                      : tr("Preview %1 of %2 rows").arg(session::percentText(*p.outputError)).arg(p.rows);
+    const bool loading = preview.state == State::Loading;
+    m_preview->setText(
+        tr("Weight error %1 in full  ·  %2 bits").arg(percentText(p.weightError), QString::number(p.bits, 'f', 2)));
+    const session::LayerView* view = m_context.bench.layerView().value.get();
+    const bool holdout = view && view->holdout;
+    if (!p.outputError)
+        m_previewOutput->setText(tr("Output error needs a calibration"));
+    else if (p.full)
+        m_previewOutput->setText(tr("Output error %1 in full, all %2 rows").arg(percentText(*p.outputError)).arg(p.rows));
     else
-        text = tr("Preview %1 weight error").arg(session::percentText(p.weightError));
-    text += tr("  ·  %1 bits").arg(QString::number(p.bits, 'f', 2));
-    text += preview.state == State::Loading ? QStringLiteral("  ·  …") : tr("  ·  %1 ms").arg(qRound(p.milliseconds));
-    m_preview->setToolTip(
-        tr("weight error, in full: %1\noutput error: %2 on %3 rows chosen by seed 0, C of the holdout")
-            .arg(session::percentText(p.weightError), p.outputError ? session::percentText(*p.outputError) : tr("needs a dump"))
-            .arg(p.rows));
-    m_preview->setText(text);
+        m_previewOutput->setText(
+            tr("Output error %1 on %2 seeded rows; the full value follows").arg(percentText(*p.outputError)).arg(p.rows));
+    if (!m_pipeline[Slot::ActivationGrid].empty() && p.outputError)
+        m_previewOutput->setText(m_previewOutput->text() + tr(", weights only"));
+    m_previewOutput->setText(m_previewOutput->text() + QStringLiteral("  ·  ")
+        + (loading ? QStringLiteral("…") : tr("%1 ms").arg(qRound(p.milliseconds))));
+    m_preview->setToolTip(tr("Σ dW² / Σ W² over all weights of the layer, dW = W − Ŵ"));
+    m_previewOutput->setToolTip(tr("tr(dW C dWᵀ) / tr(W C Wᵀ), C of the %1; first over %2 rows chosen by seed 0, then over all")
+                                    .arg(holdout ? tr("holdout") : tr("whole dump"))
+                                    .arg(session::kPreviewRows));
 }
 
 ParameterForm* PipelineEditor::form(const std::string& stage) const
@@ -430,7 +464,7 @@ ParameterForm* PipelineEditor::form(const std::string& stage) const
 
 QString PipelineEditor::previewText() const
 {
-    return m_preview->text();
+    return m_previewOutput->text().isEmpty() ? m_preview->text() : m_preview->text() + u'\n' + m_previewOutput->text();
 }
 
 } // namespace qs::views

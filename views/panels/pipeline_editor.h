@@ -21,6 +21,8 @@ public:
     ParameterForm* form(const std::string& stage) const; ///< Of a stage id, for tests.
     QString previewText() const;
     QPushButton* assignButton() const { return m_assign; }
+    /// False while the editor is closed or behind a tab: then no preview is computed.
+    void setOnScreen(bool onScreen);
 
 private:
     void rebuild();
@@ -40,6 +42,8 @@ private:
     PanelContext m_context;
     recipe::Pipeline m_pipeline; ///< As shown; ahead of the document while a slider moves.
     bool m_pending = false;
+    bool m_onScreen = true;
+    bool m_previewDue = false; ///< Asked for while nobody could see it.
     QString m_pendingKey;
     QTimer m_commitTimer;
     QTimer m_previewTimer;
@@ -47,7 +51,8 @@ private:
     ElidedLabel* m_method;
     QToolButton* m_methods;
     QVBoxLayout* m_stages;
-    QLabel* m_preview;
+    QLabel* m_preview; ///< Weight error, bits, time.
+    QLabel* m_previewOutput; ///< Output error, and of which rows.
     QLabel* m_problem;
     QPushButton* m_assign;
     QToolButton* m_more;

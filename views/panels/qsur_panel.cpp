@@ -4,6 +4,7 @@
 #include "core/session/format_number.h"
 #include "views/plot/plot_view.h"
 #include "views/theme/tokens.h"
+#include "views/widgets/number_text.h"
 
 #include <QComboBox>
 #include <QHBoxLayout>
@@ -15,7 +16,7 @@
 namespace qs::views {
 
 using session::integerText;
-using session::numberText;
+
 using session::percentText;
 
 namespace {
@@ -29,7 +30,7 @@ QString verdictOf(const analysis::Qsur& q)
                            "calibrate with more tokens.");
     const double best = std::max(q.ceilingScaling, q.ceilingRotation);
     QString text
-        = QObject::tr("%1 of the box is used: %2 bits per channel are lost. ").arg(percentText(q.r), numberText(q.lostBits));
+        = QObject::tr("%1 of the box is used: %2 bits per channel are lost. ").arg(percentText(q.r), humanText(q.lostBits));
     if (best < q.r * 1.15)
         text += QObject::tr("Neither scaling nor rotation alone helps much.");
     else if (q.ceilingRotation > q.ceilingScaling)
@@ -67,12 +68,11 @@ QsurPanel::QsurPanel(PanelContext context, QWidget* parent)
     m_numberCard->addWidget(m_numbers, 0);
     m_bars->setMinimumHeight(260);
     m_split->setMinimumHeight(260);
-    m_bars->setMaximumHeight(400);
-    m_split->setMaximumHeight(400);
-    page()->addWidget(makeRow({m_barCard, m_splitCard}), 1);
+    page()->addWidget(makeRow({m_barCard, m_splitCard}, {4, 5}), 1);
     page()->addWidget(m_numberCard, 0);
     page()->addStretch(0);
     connect(m_of, &QComboBox::currentIndexChanged, this, &QsurPanel::draw);
+    connect(m_of, &QComboBox::activated, this, [this] { m_chosen = true; });
 }
 
 void QsurPanel::refresh(const session::LayerView& view)
@@ -86,9 +86,9 @@ void QsurPanel::refresh(const session::LayerView& view)
             {});
         return;
     }
-    if (!inputs && m_of->currentIndex() == 0) {
+    if (!m_chosen) { // inputs where there are any, until somebody chooses
         const QSignalBlocker blocker(m_of);
-        m_of->setCurrentIndex(1);
+        m_of->setCurrentIndex(inputs ? 0 : 1);
     }
     draw();
 }
@@ -140,29 +140,34 @@ void QsurPanel::draw()
     // -2 ln r is split in nats; half of it in bits is log2(1 / r).
     const std::array<double, 4> nats{q.channelImbalance, q.correlation, q.basisImbalance, q.anisotropy};
     for (std::size_t i = 0; i < nats.size(); ++i)
-        parts.points.emplace_back(static_cast<double>(i), nats[i] / 2 * kNatsToBits);
+        if (std::isfinite(nats[i])) // a singular covariance has infinite parts; the verdict below says so
+            parts.points.emplace_back(static_cast<double>(i), nats[i] / 2 * kNatsToBits);
     split.series.push_back(std::move(parts));
     m_split->setData(std::move(split));
 
     m_verdict->setText(verdictOf(q) + (q.note.empty() ? QString() : u' ' + QString::fromStdString(q.note)));
     std::vector<NumberList::Item> items{
-        {tr("r"), numberText(q.r), tr("det(Σ)^(1/(2d)) / max sqrt(Σ_jj)")},
-        {tr("lost bits per channel"), numberText(q.lostBits), tr("log2(1 / r)")},
-        {tr("best by scaling"), numberText(q.ceilingScaling), tr("det(Corr)^(1/(2d))")},
-        {tr("best by rotation"), numberText(q.ceilingRotation), tr("sqrt(GM(λ) / AM(λ))")},
-        {tr("as published"), q.publishedStable ? numberText(q.published) : tr("%1, unstable").arg(numberText(q.published)),
+        {tr("r"), humanText(q.r),
+            tr("r = det(Σ)^(1/(2d)) / max_j √Σ_jj: the share of the quantization box that the data use, per channel")},
+        {tr("lost bits per channel"), humanText(q.lostBits),
+            tr("log2(1 / r): bits per channel that a perfectly fitting box would save")},
+        {tr("best by scaling"), humanText(q.ceilingScaling),
+            tr("det(Corr)^(1/(2d)): r after the best scaling of the channels")},
+        {tr("best by rotation"), humanText(q.ceilingRotation), tr("√(GM(λ) / AM(λ)): r after the best rotation")},
+        {tr("as published"), q.publishedStable ? humanText(q.published) : tr("%1, unstable").arg(humanText(q.published)),
             tr("relative to its own maximum (OSTQuant); unstable where λ1 / λ2 < 1.05, because it then depends on an arbitrary "
                "eigenvector"),
             q.publishedStable ? nullptr : "warning"},
-        {tr("λ1 / λ2"), q.lambda2 > 0 ? numberText(q.lambda1 / q.lambda2) : QStringLiteral("–"), {}},
-        {tr("with the mean, symmetric"), numberText(q.rMeanSymmetric), tr("r of a symmetric range of 6 sd around 0")},
-        {tr("with the mean, asymmetric"), numberText(q.rMeanAsymmetric),
-            tr("r of an asymmetric range of 6 sd around the mean")},
-        {tr("widest channel"), integerText(q.widestChannel), tr("argmax Σ_jj")},
+        {tr("λ1 / λ2"), q.lambda2 > 0 ? humanText(q.lambda1 / q.lambda2) : QStringLiteral("–"),
+            tr("largest / second largest eigenvalue of Σ")},
+        {tr("with the mean, symmetric"), humanText(q.rMeanSymmetric), tr("r of a symmetric range of 6 sd around 0")},
+        {tr("with the mean, asymmetric"), humanText(q.rMeanAsymmetric), tr("r of an asymmetric range of 6 sd around the mean")},
+        {tr("widest channel"), integerText(q.widestChannel),
+            tr("argmax_j Σ_jj: the channel that sets the size of the box; select it in Channels")},
         {tr("rank"), q.rank ? QStringLiteral("%1 of %2").arg(integerText(*q.rank), integerText(q.dims)) : QStringLiteral("–"),
-            tr("eigenvalues above 1e-7 of the largest"), q.deficient ? "warning" : nullptr},
-        {tr("r, shrunk covariance"), numberText(q.rShrunk), tr("OAS weight %1").arg(numberText(q.shrinkage))},
-        {tr("sampling bias, nats"), q.samplingBias ? numberText(*q.samplingBias) : QStringLiteral("–"),
+            tr("number of eigenvalues above 1e-7 of the largest"), q.deficient ? "warning" : nullptr},
+        {tr("r, shrunk covariance"), humanText(q.rShrunk), tr("OAS weight %1").arg(humanText(q.shrinkage))},
+        {tr("sampling bias, nats"), q.samplingBias ? humanText(*q.samplingBias) : QStringLiteral("–"),
             tr("what too few samples alone pretend; not subtracted")},
     };
     m_numbers->set(items, 2);

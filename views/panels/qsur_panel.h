@@ -25,6 +25,7 @@ private:
 
     std::shared_ptr<const session::LayerView> m_view;
     QComboBox* m_of;
+    bool m_chosen = false; ///< Somebody chose inputs or weights.
     Card* m_barCard;
     PlotView* m_bars;
     Card* m_splitCard;

@@ -16,11 +16,12 @@ struct PlotSeries {
     enum class Kind { Line, Dashed, Points, Bars, Steps };
     QString name;
     Kind kind = Kind::Line;
-    int colour = 0; ///< Index into Tokens::series; -1: dim, -2: bad, -3: good.
+    int colour = 0; ///< Index into Tokens::series; -1: dim, -2: bad, -3: good, -4: faint.
     std::vector<QPointF>
         points; ///< Bars: x is the category; Steps: x is the left edge of a bin. NaN in y leaves a gap and is counted.
     std::vector<QString> labels; ///< Hover text per point, optional.
     std::vector<int> keys; ///< What a click reports per point, optional (else the point's number).
+    QString tag; ///< A letter beside the last point, in the colour of the series, optional.
     bool directLabel = false; ///< The name is written in the plot, in the colour of the line.
 };
 

@@ -1,379 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "views/plot/plot_view.h"
 
-#include "core/reduce/minmax_pyramid.h"
-#include "core/session/format_number.h"
-#include "core/session/metric_table_model.h"
 #include "views/plot/plot_axes.h"
+#include "views/plot/plot_private.h"
 #include "views/theme/theme.h"
 
-#include <QAreaSeries>
-#include <QBarCategoryAxis>
-#include <QBarSeries>
-#include <QBarSet>
 #include <QChart>
 #include <QChartView>
 #include <QGraphicsLayout>
-#include <QGraphicsLineItem>
-#include <QGraphicsSimpleTextItem>
 #include <QKeyEvent>
 #include <QLabel>
-#include <QLineSeries>
-#include <QLogValueAxis>
 #include <QMouseEvent>
-#include <QPointer>
-#include <QScatterSeries>
 #include <QSvgGenerator>
 #include <QToolTip>
 #include <QVBoxLayout>
-#include <QValueAxis>
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
+#include <utility>
 
 namespace qs::views {
-
-namespace {
-
-constexpr double kLineWidth = 1.6;
-constexpr double kHitDistance = 24; ///< Pixels.
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-
-QColor colourOf(int colour)
-{
-    switch (colour) {
-    case -1: return tokens().dim;
-    case -2: return tokens().bad;
-    case -3: return tokens().good;
-    default: return Theme::instance().series(static_cast<std::size_t>(colour));
-    }
-}
-
-} // namespace
-
-struct PlotView::Private {
-    PlotData data;
-    QChart* chart = nullptr; ///< Owned by the chart view.
-    QChartView* view = nullptr;
-    QLabel* empty = nullptr;
-    QGraphicsLineItem* selection = nullptr;
-    std::vector<QGraphicsItem*> decorations;
-    QAbstractSeries* reference = nullptr; ///< Its axes map values to pixels.
-    double selectedX = kNone;
-    std::optional<AxisRange> zoomX;
-    AxisRange fullX, fullY;
-    QString hover;
-    Index dropped = 0; ///< NaN or Inf, and values that a log axis cannot show.
-
-    void rebuild();
-    void addSeries(const PlotSeries& series, QAbstractAxis* x, QAbstractAxis* y);
-    void decorate();
-    QPointF toScene(QPointF value) const;
-    bool visible(QPointF value) const;
-    std::pair<int, int> nearest(QPoint position) const;
-    QString describe(int series, int point) const;
-};
-
-void PlotView::Private::addSeries(const PlotSeries& source, QAbstractAxis* x, QAbstractAxis* y)
-{
-    const QColor colour = colourOf(source.colour);
-    const bool logX = data.x.log;
-    const bool logY = data.y.log;
-    auto usable = [&](QPointF p) {
-        return std::isfinite(p.x()) && std::isfinite(p.y()) && (!logX || p.x() > 0) && (!logY || p.y() > 0);
-    };
-    auto attach = [&](QAbstractSeries* series) {
-        chart->addSeries(series);
-        series->attachAxis(x);
-        series->attachAxis(y);
-        if (!reference)
-            reference = series;
-    };
-    switch (source.kind) {
-    case PlotSeries::Kind::Bars: {
-        auto* set = new QBarSet(source.name);
-        for (const QPointF& p : source.points) {
-            set->append(std::isfinite(p.y()) ? p.y() : 0.0);
-            dropped += std::isfinite(p.y()) ? 0 : 1;
-        }
-        set->setColor(colour);
-        set->setBorderColor(Qt::transparent);
-        auto* bars = new QBarSeries;
-        bars->setBarWidth(0.6);
-        bars->append(set);
-        attach(bars);
-        return;
-    }
-    case PlotSeries::Kind::Steps: {
-        auto* upper = new QLineSeries;
-        auto* lower = new QLineSeries;
-        const double base = logY ? fullY.lo : 0.0;
-        const double width = source.points.size() > 1 ? source.points[1].x() - source.points[0].x() : 1.0;
-        for (const QPointF& p : source.points) {
-            const double value = std::isfinite(p.y()) && (!logY || p.y() > 0) ? p.y() : base;
-            upper->append(p.x(), value);
-            upper->append(p.x() + width, value);
-            lower->append(p.x(), base);
-            lower->append(p.x() + width, base);
-        }
-        auto* area = new QAreaSeries(upper, lower);
-        upper->setParent(area);
-        lower->setParent(area);
-        QColor fill = colour;
-        fill.setAlphaF(0.35F);
-        area->setBrush(fill);
-        area->setPen(QPen(colour, 1.0));
-        attach(area);
-        return;
-    }
-    case PlotSeries::Kind::Points: {
-        auto* points = new QScatterSeries;
-        points->setMarkerSize(8);
-        points->setColor(colour);
-        points->setBorderColor(Qt::transparent);
-        for (const QPointF& p : source.points) {
-            if (usable(p))
-                points->append(p);
-            else
-                ++dropped;
-        }
-        attach(points);
-        return;
-    }
-    case PlotSeries::Kind::Line:
-    case PlotSeries::Kind::Dashed: break;
-    }
-    auto* line = new QLineSeries;
-    QPen pen(colour, kLineWidth);
-    if (source.kind == PlotSeries::Kind::Dashed) {
-        pen = QPen(colour, 1.0);
-        pen.setStyle(Qt::DashLine);
-    }
-    pen.setJoinStyle(Qt::RoundJoin);
-    line->setPen(pen);
-    const Index pixels = std::max<Index>(static_cast<Index>(view->width()), 64);
-    QList<QPointF> points;
-    std::size_t first = 0;
-    std::size_t last = source.points.size();
-    if (zoomX) {
-        auto before = [](const QPointF& p, double v) { return p.x() < v; };
-        first = static_cast<std::size_t>(
-            std::lower_bound(source.points.begin(), source.points.end(), zoomX->lo, before) - source.points.begin());
-        last = static_cast<std::size_t>(
-            std::lower_bound(source.points.begin(), source.points.end(), zoomX->hi, before) - source.points.begin());
-        first -= first > 0 ? 1 : 0;
-        last += last < source.points.size() ? 1 : 0;
-    }
-    if (static_cast<Index>(last - first) > 4 * pixels) {
-        std::vector<float> values;
-        values.reserve(last - first);
-        for (std::size_t i = first; i < last; ++i)
-            values.push_back(
-                usable(source.points[i]) ? static_cast<float>(source.points[i].y()) : std::numeric_limits<float>::quiet_NaN());
-        const reduce::MinMaxPyramid pyramid(std::move(values));
-        const reduce::Decimated reduced = pyramid.decimate(0, pyramid.size(), pixels);
-        for (const reduce::PlotPoint& p : reduced.points)
-            points.append({source.points[first + static_cast<std::size_t>(p.x)].x(), p.y});
-        dropped += reduced.nonFiniteCount;
-    } else {
-        for (std::size_t i = first; i < last; ++i) {
-            if (usable(source.points[i]))
-                points.append(source.points[i]);
-            else
-                ++dropped;
-        }
-    }
-    line->replace(points);
-    attach(line);
-}
-
-void PlotView::Private::rebuild()
-{
-    const Tokens& t = tokens();
-    chart->removeAllSeries();
-    const auto axes = chart->axes();
-    for (QAbstractAxis* axis : axes) {
-        chart->removeAxis(axis);
-        delete axis;
-    }
-    reference = nullptr;
-    dropped = 0;
-    fullX = rangeOf(data, data.x, true);
-    fullY = rangeOf(data, data.y, false);
-    QAbstractAxis* x = makeAxis(data.x, zoomX.value_or(fullX), true, view->width());
-    QAbstractAxis* y = makeAxis(data.y, fullY, false, view->height());
-    for (QAbstractAxis* axis : {x, y}) {
-        axis->setLabelsFont(Theme::instance().font(kSmallPx));
-        axis->setTitleFont(Theme::instance().font(kSmallPx));
-        axis->setLabelsBrush(t.dim);
-        axis->setTitleBrush(t.dim);
-        axis->setLinePen(QPen(t.line, 1));
-        axis->setGridLinePen(QPen(t.line, 1));
-        axis->setMinorGridLineVisible(false);
-    }
-    x->setGridLineVisible(false);
-    y->setLineVisible(false);
-    chart->addAxis(x, Qt::AlignBottom);
-    chart->addAxis(y, Qt::AlignLeft);
-    for (const PlotSeries& series : data.series)
-        addSeries(series, x, y);
-    if (!reference) {
-        auto* none = new QLineSeries;
-        chart->addSeries(none);
-        none->attachAxis(x);
-        none->attachAxis(y);
-        reference = none;
-    }
-    decorate();
-}
-
-QPointF PlotView::Private::toScene(QPointF value) const
-{
-    return chart->mapToScene(chart->mapToPosition(value, reference));
-}
-
-bool PlotView::Private::visible(QPointF value) const
-{
-    const AxisRange x = zoomX.value_or(fullX);
-    return value.x() >= x.lo && value.x() <= x.hi;
-}
-
-void PlotView::Private::decorate()
-{
-    for (QGraphicsItem* item : decorations)
-        delete item;
-    decorations.clear();
-    selection = nullptr;
-    QGraphicsScene* scene = view->scene();
-    const QRectF area = chart->mapRectToScene(chart->plotArea());
-    if (area.width() < 10 || area.height() < 10)
-        return;
-    auto line = [&](QPointF a, QPointF b, const QPen& pen) {
-        auto* item = scene->addLine(QLineF(a, b), pen);
-        item->setZValue(20);
-        decorations.push_back(item);
-        return item;
-    };
-    auto text = [&](const QString& label, const QColor& colour) {
-        auto* item = scene->addSimpleText(label, Theme::instance().font(kSmallPx));
-        item->setBrush(colour);
-        item->setZValue(21);
-        decorations.push_back(item);
-        return item;
-    };
-    for (const PlotMarker& marker : data.markers) {
-        QPen pen(colourOf(marker.colour), 1);
-        pen.setStyle(Qt::DashLine);
-        if (marker.vertical) {
-            if (!visible({marker.value, 0}) || (data.x.log && marker.value <= 0))
-                continue;
-            const double x = toScene({marker.value, data.y.log ? fullY.hi : fullY.lo}).x();
-            line({x, area.top()}, {x, area.bottom()}, pen);
-            if (!marker.label.isEmpty()) {
-                auto* label = text(marker.label, colourOf(marker.colour));
-                const double width = label->boundingRect().width();
-                label->setPos(std::min(x + 3, area.right() - width), area.top());
-            }
-        } else {
-            if (marker.value < fullY.lo || marker.value > fullY.hi)
-                continue;
-            const double y = toScene({fullX.lo, marker.value}).y();
-            line({area.left(), y}, {area.right(), y}, pen);
-            auto* label = text(marker.label, colourOf(marker.colour));
-            label->setPos(area.right() - label->boundingRect().width(), y - label->boundingRect().height());
-        }
-    }
-    // Names in the colours of their lines, right to left along the top edge: labels at the line ends would lie on other lines.
-    double right = area.right();
-    for (auto series = data.series.rbegin(); series != data.series.rend(); ++series) {
-        if (!series->directLabel || series->points.empty())
-            continue;
-        auto* label = text(series->name, colourOf(series->colour));
-        right -= label->boundingRect().width();
-        label->setPos(right, area.top() - 2);
-        right -= 14;
-    }
-    if (std::isfinite(selectedX) && visible({selectedX, 0}) && (!data.x.log || selectedX > 0)) {
-        const double x = toScene({selectedX, fullY.hi}).x();
-        QColor colour = tokens().accent;
-        colour.setAlphaF(0.55F);
-        selection = line({x, area.top()}, {x, area.bottom()}, QPen(colour, 2));
-    }
-    QString note = data.note;
-    if (dropped > 0)
-        note += QObject::tr("%1%2 values not drawn: NaN, Inf or not positive on a log axis")
-                    .arg(note.isEmpty() ? QString() : QStringLiteral("; "))
-                    .arg(dropped);
-    if (!note.isEmpty()) {
-        auto* label = text(note, dropped > 0 ? tokens().bad : tokens().dim);
-        label->setPos(area.right() - label->boundingRect().width(), area.top() + (right < area.right() ? 14 : 0));
-    }
-}
-
-std::pair<int, int> PlotView::Private::nearest(QPoint position) const
-{
-    const QPointF scene = view->mapToScene(view->mapFromParent(position));
-    const QRectF area = chart->mapRectToScene(chart->plotArea()).adjusted(-6, -6, 6, 6);
-    if (!area.contains(scene))
-        return {-1, -1};
-    std::pair<int, int> best{-1, -1};
-    double bestDistance = std::numeric_limits<double>::infinity();
-    const QPointF value = chart->mapToValue(chart->mapFromScene(scene), reference);
-    for (std::size_t s = 0; s < data.series.size(); ++s) {
-        const PlotSeries& series = data.series[s];
-        if (series.points.empty())
-            continue;
-        std::size_t from = 0;
-        std::size_t to = series.points.size();
-        const bool sorted = series.kind != PlotSeries::Kind::Points;
-        if (sorted) { // x ascends: only the neighbours matter
-            double key = value.x();
-            if (series.kind == PlotSeries::Kind::Bars)
-                key = std::round(value.x());
-            const auto it = std::lower_bound(
-                series.points.begin(), series.points.end(), key, [](const QPointF& p, double v) { return p.x() < v; });
-            const auto at = static_cast<std::size_t>(it - series.points.begin());
-            const std::size_t reach
-                = std::max<std::size_t>(2, series.points.size() / static_cast<std::size_t>(std::max(view->width(), 64)) + 1);
-            from = at > reach ? at - reach : 0;
-            to = std::min(series.points.size(), at + reach + 1);
-        }
-        for (std::size_t i = from; i < to; ++i) {
-            if (!std::isfinite(series.points[i].y()) || !visible(series.points[i]))
-                continue;
-            const QPointF p = toScene(series.points[i]) - scene;
-            const double distance
-                = series.kind == PlotSeries::Kind::Points ? std::hypot(p.x(), p.y()) : std::abs(p.x()) + 0.1 * std::abs(p.y());
-            const double limit = series.kind == PlotSeries::Kind::Points
-                ? kHitDistance
-                : std::max(kHitDistance, area.width() / static_cast<double>(series.points.size()));
-            if (distance < bestDistance && distance < limit) {
-                bestDistance = distance;
-                best = {static_cast<int>(s), static_cast<int>(i)};
-            }
-        }
-    }
-    return best;
-}
-
-QString PlotView::Private::describe(int s, int i) const
-{
-    const PlotSeries& series = data.series[static_cast<std::size_t>(s)];
-    const auto point = static_cast<std::size_t>(i);
-    const QPointF p = series.points[point];
-    auto shown = [](const PlotAxis& axis, double v) {
-        if (!axis.categories.isEmpty() && v >= 0 && v < static_cast<double>(axis.categories.size()))
-            return axis.categories[static_cast<int>(v)];
-        if (axis.percent)
-            return session::numberText(v * 100, 4) + QStringLiteral(" %");
-        return session::numberText(v, axis.integer ? 12 : 5);
-    };
-    QString text = series.name.isEmpty() ? QString() : series.name + QStringLiteral("\n");
-    if (point < series.labels.size())
-        text += series.labels[point] + QStringLiteral("\n");
-    text += QStringLiteral("%1: %2\n%3: %4").arg(data.x.title, shown(data.x, p.x()), data.y.title, shown(data.y, p.y()));
-    return text;
-}
 
 PlotView::PlotView(QWidget* parent)
     : QWidget(parent)
@@ -402,7 +48,8 @@ PlotView::PlotView(QWidget* parent)
     d->empty->setProperty("role", QByteArray("dim"));
     d->empty->hide();
     layout->addWidget(d->empty);
-    setFocusPolicy(Qt::ClickFocus);
+    setFocusPolicy(Qt::StrongFocus);
+    d->view->setFocusPolicy(Qt::NoFocus);
     connect(&Theme::instance(), &Theme::changed, this, [this] { d->rebuild(); });
     connect(d->chart, &QChart::plotAreaChanged, this, [this] { d->decorate(); });
     d->rebuild();
@@ -414,6 +61,7 @@ void PlotView::setData(PlotData data)
 {
     d->data = std::move(data);
     d->zoomX.reset();
+    d->cursor = {-1, -1};
     d->hover.clear();
     d->empty->setText(d->data.empty);
     d->empty->setVisible(d->data.series.empty());
@@ -471,14 +119,83 @@ void PlotView::resizeEvent(QResizeEvent* event)
     d->rebuild();
 }
 
+bool PlotView::moveCursor(int key)
+{
+    auto [series, point] = d->cursor;
+    const auto seriesCount = static_cast<int>(d->data.series.size());
+    auto usable = [this](int s) { return d->data.series[static_cast<std::size_t>(s)].points.size(); };
+    if (series < 0) {
+        series = 0;
+        while (series < seriesCount && usable(series) == 0)
+            ++series;
+        if (series >= seriesCount)
+            return false;
+        point = 0;
+    } else if (key == Qt::Key_Up || key == Qt::Key_Down) {
+        do {
+            series = (series + (key == Qt::Key_Down ? 1 : seriesCount - 1)) % seriesCount;
+        } while (usable(series) == 0);
+    } else {
+        point += key == Qt::Key_Right ? 1 : -1;
+    }
+    point = std::clamp(point, 0, static_cast<int>(usable(series)) - 1);
+    d->cursor = {series, point};
+    d->hover = d->describe(series, point);
+    d->decorate();
+    QToolTip::showText(
+        mapToGlobal(positionOf(static_cast<std::size_t>(series), static_cast<std::size_t>(point))), d->hover, this);
+    return true;
+}
+
+void PlotView::clickPoint(int series, int point)
+{
+    const PlotSeries& hit = d->data.series[static_cast<std::size_t>(series)];
+    const auto index = static_cast<std::size_t>(point);
+    Q_EMIT pointClicked(series, index < hit.keys.size() ? hit.keys[index] : point);
+}
+
 void PlotView::keyPressEvent(QKeyEvent* event)
 {
-    if (event->key() == Qt::Key_Escape && d->zoomX) {
+    switch (event->key()) {
+    case Qt::Key_Escape:
+        if (!d->zoomX)
+            break;
         d->zoomX.reset();
         d->rebuild();
         return;
+    case Qt::Key_Left:
+    case Qt::Key_Right:
+    case Qt::Key_Up:
+    case Qt::Key_Down:
+        if (moveCursor(event->key()))
+            return;
+        break;
+    case Qt::Key_Return:
+    case Qt::Key_Enter:
+    case Qt::Key_Space:
+        if (d->cursor.first < 0)
+            break;
+        clickPoint(d->cursor.first, d->cursor.second);
+        return;
+    default: break;
     }
     QWidget::keyPressEvent(event);
+}
+
+void PlotView::focusInEvent(QFocusEvent* event)
+{
+    d->chart->setPlotAreaBackgroundBrush(Qt::NoBrush);
+    d->chart->setPlotAreaBackgroundPen(QPen(tokens().accent, 1));
+    d->chart->setPlotAreaBackgroundVisible(event->reason() != Qt::MouseFocusReason);
+    QWidget::focusInEvent(event);
+}
+
+void PlotView::focusOutEvent(QFocusEvent* event)
+{
+    d->chart->setPlotAreaBackgroundVisible(false);
+    if (std::exchange(d->cursor, {-1, -1}).first >= 0)
+        d->decorate();
+    QWidget::focusOutEvent(event);
 }
 
 bool PlotView::eventFilter(QObject* object, QEvent* event)
@@ -493,11 +210,8 @@ bool PlotView::eventFilter(QObject* object, QEvent* event)
     } else if (event->type() == QEvent::MouseButtonRelease) {
         const auto* mouse = static_cast<QMouseEvent*>(event);
         const auto [series, point] = d->nearest(d->view->mapToParent(mouse->pos()));
-        if (mouse->button() == Qt::LeftButton && series >= 0) {
-            const PlotSeries& hit = d->data.series[static_cast<std::size_t>(series)];
-            const auto index = static_cast<std::size_t>(point);
-            Q_EMIT pointClicked(series, index < hit.keys.size() ? hit.keys[index] : point);
-        }
+        if (mouse->button() == Qt::LeftButton && series >= 0)
+            clickPoint(series, point);
     } else if (event->type() == QEvent::MouseButtonDblClick && d->data.x.categories.isEmpty()) {
         const auto* mouse = static_cast<QMouseEvent*>(event);
         const QPointF scene = d->view->mapToScene(mouse->pos());

@@ -10,7 +10,7 @@
 namespace qs::views {
 
 /// A chart: horizontal grid lines, reduced data (at most four points per pixel), exact values on hover, click selects, double
-/// click zooms around the pointer and Esc goes back.
+/// click zooms around the pointer and Esc goes back; arrow keys go from point to point, Enter selects.
 class PlotView : public QWidget {
     Q_OBJECT
 public:
@@ -39,8 +39,12 @@ protected:
     void resizeEvent(QResizeEvent* event) override;
     bool eventFilter(QObject* object, QEvent* event) override;
     void keyPressEvent(QKeyEvent* event) override;
+    void focusInEvent(QFocusEvent* event) override;
+    void focusOutEvent(QFocusEvent* event) override;
 
 private:
+    bool moveCursor(int key); ///< To the next point or series, with its exact value; false without points.
+    void clickPoint(int series, int point);
     struct Private;
     std::unique_ptr<Private> d;
 };

@@ -52,9 +52,11 @@ QToolButton:focus { border: 1px solid @accent@; }
 QToolButton:checked { background: @raised@; color: @accent@; }
 QToolButton::menu-indicator { image: none; }
 QToolButton[role="button"] { color: @text@; }
+QToolButton[role="chip"] { background: @raised@; border: 1px solid @line@; border-radius: 9px; padding: 1px 9px; color: @accent@; font-size: 11px; }
+QToolButton[role="chip"]:focus { border-color: @accent@; }
 QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox, QPlainTextEdit { background: @panel@; border: 1px solid @line@; border-radius: 6px; padding: 3px 8px; selection-background-color: @accent@; selection-color: @onAccent@; min-height: 20px; }
 QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus, QPlainTextEdit:focus { border-color: @accent@; }
-QComboBox::drop-down { border: none; width: 18px; }
+QComboBox::drop-down { border: none; width: 20px; }
 QComboBox QAbstractItemView { background: @panel@; border: 1px solid @line@; selection-background-color: @raised@; selection-color: @text@; }
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button { width: 0; border: none; }
 QSlider::groove:horizontal { height: 4px; border-radius: 2px; background: @line@; }
@@ -64,12 +66,13 @@ QSlider::handle:horizontal:focus { border: 2px solid @text@; width: 10px; height
 QProgressBar { background: @line@; border: none; border-radius: 2px; max-height: 4px; min-height: 4px; }
 QProgressBar::chunk { background: @accent@; border-radius: 2px; }
 QTabBar { background: transparent; }
-QTabBar::tab { background: transparent; color: @dim@; padding: 8px 18px; border: none; border-bottom: 2px solid transparent; }
+QTabBar::tab { background: transparent; color: @dim@; padding: 7px 18px; border: none; border-bottom: 2px solid transparent; }
 QTabBar::tab:selected { color: @text@; border-bottom: 2px solid @accent@; }
 QTabBar::tab:hover { color: @text@; }
 QTabBar::tab:focus { color: @accent@; }
 QTabWidget::pane { border: none; }
-QTreeView, QTableView, QListView { background: @panel@; border: none; selection-background-color: @accent@; selection-color: @onAccent@; outline: none; alternate-background-color: @panel@; }
+QTreeView, QTableView, QListView { background: @panel@; border: 1px solid transparent; selection-background-color: @accent@; selection-color: @onAccent@; outline: none; alternate-background-color: @panel@; }
+QTreeView:focus, QTableView:focus, QListView:focus { border: 1px solid @accent@; }
 QTreeView::item, QTableView::item { padding: 0 6px; border: none; min-height: 24px; }
 QListView::item { padding: 3px 4px; }
 QTreeView::item:hover, QTableView::item:hover, QListView::item:hover { background: @raised@; }
@@ -78,6 +81,12 @@ QHeaderView { background: @panel@; border: none; }
 QHeaderView::section { background: @panel@; color: @dim@; border: none; border-bottom: 1px solid @line@; padding: 5px 6px; font-size: 11px; }
 QHeaderView::section:hover { color: @text@; }
 QHeaderView::down-arrow, QHeaderView::up-arrow { image: none; width: 0; height: 0; }
+QToolBar { background: @panel@; border: none; padding: 0; margin: 0; spacing: 0; }
+QMainWindow::separator { background: @background@; width: 6px; height: 6px; }
+QMainWindow::separator:hover { background: @accent@; }
+QDockWidget { color: @text@; }
+QWidget#docktitle { background: @background@; }
+QWidget#docktitle QLabel { color: @dim@; font-size: 11px; font-weight: 600; letter-spacing: 1px; }
 QSplitter::handle { background: @line@; }
 QSplitter::handle:horizontal { width: 1px; }
 QSplitter::handle:vertical { height: 1px; }

@@ -4,6 +4,8 @@
 #include "views/theme/tokens.h"
 
 #include <QHeaderView>
+#include <QResizeEvent>
+#include <QSignalBlocker>
 
 #include <algorithm>
 
@@ -36,27 +38,67 @@ TableView::TableView(session::MetricTableModel* model, bool sortable, QWidget* p
     verticalHeader()->setMinimumSectionSize(kRowHeight);
     horizontalHeader()->setHighlightSections(false);
     horizontalHeader()->setSectionResizeMode(QHeaderView::Stretch);
-    // A last column of text takes what is left; without one the first column is as wide as its names.
-    connect(model, &QAbstractItemModel::modelReset, this, [this] {
-        const auto& columns = m_model->columns();
-        const bool textLast = columns.size() > 1 && columns.back().kind == session::MetricColumn::Kind::Text
-            && columns.front().kind != session::MetricColumn::Kind::Text;
-        for (int i = 0; i < static_cast<int>(columns.size()); ++i) {
-            const bool last = i + 1 == static_cast<int>(columns.size());
-            if (textLast && !last) {
-                horizontalHeader()->setSectionResizeMode(i, QHeaderView::Interactive);
-                horizontalHeader()->resizeSection(i, kNumberWidth);
-            } else {
-                horizontalHeader()->setSectionResizeMode(
-                    i, !textLast && i == 0 ? QHeaderView::ResizeToContents : QHeaderView::Stretch);
-            }
-        }
-    });
-    connect(this, &QTableView::clicked, this, [this](const QModelIndex& index) {
+    connect(model, &QAbstractItemModel::modelReset, this, &TableView::layoutColumns);
+    auto report = [this](const QModelIndex& index) {
         const QVariant key = index.data(session::MetricTableModel::KeyRole);
         if (key.isValid())
             Q_EMIT keyClicked(key);
-    });
+    };
+    connect(this, &QTableView::clicked, this, report);
+    connect(this, &QTableView::activated, this, report); // Enter
+    setTabKeyNavigation(false); // Tab goes on to the next widget
+}
+
+// A last column of text takes what is left; without one the first column is as wide as its names.
+void TableView::layoutColumns()
+{
+    const auto& columns = m_model->columns();
+    const auto count = static_cast<int>(columns.size());
+    const bool textLast = count > 1 && columns.back().kind == session::MetricColumn::Kind::Text
+        && columns.front().kind != session::MetricColumn::Kind::Text;
+    QHeaderView* header = horizontalHeader();
+    for (int i = 0; i < count; ++i) {
+        if (textLast && i + 1 < count) {
+            header->setSectionResizeMode(i, QHeaderView::Interactive);
+            header->resizeSection(i, kNumberWidth);
+        } else {
+            header->setSectionResizeMode(i, !textLast && i == 0 ? QHeaderView::ResizeToContents : QHeaderView::Stretch);
+        }
+    }
+    if (textLast || m_minimumColumn == 0 || count < 2)
+        return;
+    const int rest = viewport()->width() - header->sectionSize(0);
+    if (rest >= m_minimumColumn * (count - 1))
+        return;
+    for (int i = 1; i < count; ++i) {
+        header->setSectionResizeMode(i, QHeaderView::Interactive);
+        header->resizeSection(i, m_minimumColumn);
+    }
+}
+
+void TableView::setMinimumColumnWidth(int pixels)
+{
+    m_minimumColumn = pixels;
+    layoutColumns();
+}
+
+void TableView::resizeEvent(QResizeEvent* event)
+{
+    QTableView::resizeEvent(event);
+    if (m_minimumColumn > 0 && event->oldSize().width() != event->size().width())
+        layoutColumns();
+}
+
+void TableView::selectKey(const QVariant& key)
+{
+    const QSignalBlocker blocker(this);
+    for (int row = 0; row < m_proxy->rowCount(); ++row) {
+        if (key.isValid() && m_proxy->index(row, 0).data(session::MetricTableModel::KeyRole) == key) {
+            selectRow(row);
+            return;
+        }
+    }
+    clearSelection();
 }
 
 void TableView::fitHeight(int maxRows)

@@ -16,11 +16,20 @@ public:
     session::MetricTableModel* metrics() const { return m_model; }
     /// Limits the height to all rows, at most `maxRows`.
     void fitHeight(int maxRows);
+    /// Columns after the first are never narrower: the table scrolls sideways instead. 0: they share what there is.
+    void setMinimumColumnWidth(int pixels);
+    void selectKey(const QVariant& key); ///< Marks the row of a key without telling anybody; no row when it has none.
 
 Q_SIGNALS:
     void keyClicked(const QVariant& key);
 
+protected:
+    void resizeEvent(QResizeEvent* event) override;
+
 private:
+    void layoutColumns();
+
+    int m_minimumColumn = 0;
     session::MetricTableModel* m_model;
     QSortFilterProxyModel* m_proxy;
 };

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "app/gui/open_dialog.h"
+#include "app/gui/shortcuts_dialog.h"
+#include "tests/app/window_fixture.h"
+#include "views/panels/compare_panel.h"
+#include "views/panels/distribution_panel.h"
+
+#include <QDragEnterEvent>
+#include <QLineEdit>
+#include <QMenu>
+#include <QMessageBox>
+#include <QMimeData>
+#include <QPushButton>
+#include <QTableWidget>
+#include <QTimer>
+#include <QToolButton>
+#include <QtEndian>
+
+using namespace qs;
+using namespace qs::app;
+
+class TestWindowDocks : public test::WindowTest {
+    Q_OBJECT
+    /// What a file manager sends.
+    bool drop(const QStringList& files)
+    {
+        QMimeData data;
+        QList<QUrl> urls;
+        for (const QString& file : files)
+            urls << QUrl::fromLocalFile(file);
+        data.setUrls(urls);
+        QDragEnterEvent enter(QPoint(400, 300), Qt::CopyAction, &data, Qt::LeftButton, {});
+        QApplication::sendEvent(m_window.get(), &enter);
+        if (!enter.isAccepted())
+            return false;
+        QDropEvent event(QPointF(400, 300), Qt::CopyAction, &data, Qt::LeftButton, {});
+        QApplication::sendEvent(m_window.get(), &event);
+        return event.isAccepted();
+    }
+    QString writeFile(const QString& name, const QByteArray& content)
+    {
+        const QString path = m_folder.path() + u'/' + name;
+        QFile file(path);
+        return file.open(QIODevice::WriteOnly) && file.write(content) == content.size() ? path : QString();
+    }
+    /// A folder with the sample model and a dump; with another model id when the header is padded.
+    QString sampleFolder(const QString& name, bool padHeader, const QByteArray& dump)
+    {
+        const QString folder = m_folder.path() + u'/' + name;
+        QDir().mkpath(folder);
+        for (const char* file : {"config.json", "tokenizer.json", "tokenizer_config.json"})
+            QFile::copy(QStringLiteral(QS_SAMPLE_DIR "/") + QLatin1String(file), folder + u'/' + QLatin1String(file));
+        QFile model(QStringLiteral(QS_SAMPLE_DIR "/model.safetensors"));
+        if (!model.open(QIODevice::ReadOnly))
+            return {};
+        QByteArray bytes = model.readAll();
+        if (padHeader) {
+            auto length = qFromLittleEndian<quint64>(bytes.constData());
+            bytes.insert(static_cast<qsizetype>(8 + length), QByteArray(8, ' '));
+            length += 8;
+            qToLittleEndian(length, bytes.data());
+        }
+        const bool ok = !writeFile(name + QStringLiteral("/model.safetensors"), bytes).isEmpty()
+            && !writeFile(name + QStringLiteral("/calibration.h5"), dump).isEmpty();
+        return ok ? folder : QString();
+    }
+    /// Answers the next message box.
+    static void answer(QMessageBox::StandardButton button)
+    {
+        QTimer::singleShot(100, qApp, [button] {
+            auto* box = qobject_cast<QMessageBox*>(QApplication::activeModalWidget());
+            QVERIFY(box);
+            QTest::mouseClick(box->button(button), Qt::LeftButton);
+        });
+    }
+
+private Q_SLOTS:
+    void viewsStandSideBySide()
+    {
+        ViewDock* channels = m_window->dock(QStringLiteral("Channels"));
+        ViewDock* compare = m_window->dock(QStringLiteral("Compare"));
+        QTRY_VERIFY(compare->onScreen());
+        QVERIFY(!channels->onScreen());
+        QVERIFY(compare->title()->collapsed()); // the tab says the name
+        QTest::keyClick(m_window.get(), Qt::Key_1, Qt::ControlModifier | Qt::AltModifier);
+        QTRY_VERIFY(channels->onScreen() && compare->onScreen());
+        QTRY_VERIFY(channels->geometry().left() > compare->geometry().right());
+        QTRY_VERIFY(!channels->title()->collapsed());
+        // Closed by its button, opened again by the View menu.
+        QTest::mouseClick(channels->title()->closeButton(), Qt::LeftButton);
+        QVERIFY(channels->isHidden());
+        QVERIFY(!channels->toggleViewAction()->isChecked());
+        channels->toggleViewAction()->trigger();
+        QTRY_VERIFY(channels->onScreen());
+        // Back into the tabs with the rest.
+        QTest::keyClick(m_window.get(), Qt::Key_R, Qt::ControlModifier | Qt::ShiftModifier);
+        QTRY_VERIFY(m_window->tabBarOf(channels) && m_window->tabBarOf(channels) == m_window->tabBarOf(compare));
+        QTRY_VERIFY(compare->onScreen() && !channels->onScreen());
+    }
+
+    void docksFloatAndCloseByTheirTabs()
+    {
+        ViewDock* qsur = m_window->dock(QStringLiteral("QSUR"));
+        QTRY_VERIFY(m_window->tabBarOf(qsur));
+        QTabBar* tabs = m_window->tabBarOf(qsur);
+        for (int i = 0; i < tabs->count(); ++i) {
+            if (tabs->tabText(i) == qsur->name()) {
+                QTest::mouseDClick(tabs, Qt::LeftButton, {}, tabs->tabRect(i).center());
+                break;
+            }
+        }
+        QTRY_VERIFY(qsur->isFloating());
+        QTRY_VERIFY(!qsur->title()->collapsed());
+        QTest::mouseClick(qsur->title()->floatButton(), Qt::LeftButton);
+        QTRY_VERIFY(!qsur->isFloating());
+        ViewDock* hessian = m_window->dock(QStringLiteral("Hessian"));
+        QTRY_VERIFY(m_window->tabBarOf(hessian));
+        clickTabOf(m_window->tabBarOf(hessian), hessian->name(), Qt::MiddleButton);
+        QTRY_VERIFY(hessian->isHidden());
+        QVERIFY(m_window->showView(QStringLiteral("hessian")));
+        QTRY_VERIFY(hessian->onScreen());
+        QVERIFY(!m_window->showView(QStringLiteral("nonsense")));
+    }
+
+    void hiddenViewsComputeNothing()
+    {
+        QTRY_VERIFY(m_window->dock(QStringLiteral("Compare"))->onScreen());
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+        const int distribution = m_window->distributionPanel()->refreshes();
+        const int compare = m_window->comparePanel()->refreshes();
+        clickLayer("model.layers.4.self_attn.q_proj");
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        QTRY_VERIFY(m_window->comparePanel()->refreshes() > compare);
+        QCOMPARE(m_window->distributionPanel()->refreshes(), distribution);
+        clickTab(QStringLiteral("Distribution"));
+        QTRY_VERIFY(m_window->distributionPanel()->refreshes() > distribution);
+        // A closed editor asks for no preview.
+        ViewDock* editor = m_window->dock(QStringLiteral("Pipeline"));
+        QTest::mouseClick(editor->title()->closeButton(), Qt::LeftButton);
+        clickLayer("model.layers.4.self_attn.v_proj");
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        QVERIFY(!bench().preview().value);
+        editor->toggleViewAction()->trigger();
+        QTRY_VERIFY_WITH_TIMEOUT(bench().preview().ready(), kLong);
+    }
+
+    void layoutComesBack()
+    {
+        QVERIFY(!m_window->restoreLayout()); // nothing was kept yet; from now on it is
+        QTest::keyClick(m_window.get(), Qt::Key_2, Qt::ControlModifier | Qt::AltModifier);
+        QTRY_VERIFY(m_window->dock(QStringLiteral("Distribution"))->onScreen());
+        QTest::mouseClick(m_window->dock(QStringLiteral("Jobs"))->title()->closeButton(), Qt::LeftButton);
+        QVERIFY(m_window->close());
+        m_window = std::make_unique<MainWindow>();
+        QVERIFY(!m_window->dock(QStringLiteral("Jobs"))->isHidden());
+        QVERIFY(m_window->restoreLayout());
+        m_window->show();
+        QVERIFY(QTest::qWaitForWindowExposed(m_window.get()));
+        QTRY_VERIFY(m_window->dock(QStringLiteral("Distribution"))->onScreen());
+        QTRY_VERIFY(m_window->dock(QStringLiteral("Compare"))->onScreen());
+        QVERIFY(m_window->dock(QStringLiteral("Jobs"))->isHidden());
+        m_window->resetLayout();
+        QTRY_VERIFY(!m_window->dock(QStringLiteral("Jobs"))->isHidden());
+        QTRY_VERIFY(!m_window->dock(QStringLiteral("Distribution"))->onScreen());
+    }
+
+    void dropsOpenWhatTheyAre()
+    {
+        const auto before = bench().model();
+        const int messages = bench().messages().rowCount();
+        const QString recipe = writeFile(QStringLiteral("recipe.json"),
+            R"json({"schema": 1, "kind": "quantscope-recipe", "rules": [{"pattern": "mlp", "pipeline": "rtn(bits=3)"}]})json");
+        QVERIFY(drop({recipe}));
+        QCOMPARE(bench().state().recipe.rules.size(), std::size_t{1});
+        QVERIFY2(m_window->noticeText().contains(QStringLiteral("recipe.json")), qPrintable(m_window->noticeText()));
+        m_window->undoStack().undo();
+        QVERIFY(bench().state().recipe.rules.empty());
+
+        const QString pipeline = writeFile(QStringLiteral("pipeline.json"),
+            R"json({"schema": 1, "pipeline": {"grid": [{"stage": "int", "parameters": {"bits": 5}}]}})json");
+        const std::size_t count = bench().state().pipelines.size();
+        QVERIFY(drop({pipeline}));
+        QCOMPARE(bench().state().pipelines.size(), count + 1);
+        m_window->undoStack().undo();
+
+        // Wrong files: one clear line each, and nothing is lost.
+        const auto state = bench().document().state();
+        int lines = bench().messages().rowCount();
+        QVERIFY(lines > messages);
+        for (const auto& [name, content] :
+            {std::pair("letter.odt", "PK"), std::pair("other.json", R"json({"answer": 42})json"),
+                std::pair("broken.json", "{\"rules\": ["),
+                std::pair("nomatch.json",
+                    R"json({"schema": 1, "kind": "quantscope-recipe", "rules": [{"pattern": "nosuchlayer", "pipeline": "rtn"}]})json")}) {
+            QVERIFY(drop({writeFile(QLatin1String(name), content)}));
+            QCOMPARE(bench().messages().rowCount(), ++lines);
+            QVERIFY2(m_window->noticeText().contains(QLatin1String(name)), qPrintable(m_window->noticeText()));
+            QVERIFY(!m_window->noticeText().contains(u'\n'));
+        }
+        QVERIFY(drop({QStringLiteral(QS_SAMPLE_DIR), QStringLiteral(QS_SAMPLE_DIR "/model.safetensors")}));
+        QCOMPARE(bench().messages().rowCount(), ++lines);
+        QCOMPARE(bench().model(), before);
+        QCOMPARE(bench().document().state(), state);
+    }
+
+    void dumpOfTheFolderIsOpenedWhenItIsOfThisModel()
+    {
+        model::CaptureOptions options;
+        options.samples = 4;
+        options.seqLen = 32;
+        const QString file = m_folder.path() + QStringLiteral("/own.h5");
+        bench().calibrate(QS_SAMPLE_DIR "/calibration.txt", file.toStdString(), options);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && bench().jobs().idle(), kLong);
+        QFile dump(file);
+        QVERIFY(dump.open(QIODevice::ReadOnly));
+        const QByteArray bytes = dump.readAll();
+
+        m_window->openPath(sampleFolder(QStringLiteral("same"), false, bytes));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && bench().dump()->path().filename() == "calibration.h5", kLong);
+        QTRY_VERIFY2(
+            m_window->statusText().contains(QStringLiteral("found in the model's folder")), qPrintable(m_window->statusText()));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+
+        m_window->openPath(sampleFolder(QStringLiteral("another"), true, bytes));
+        QTRY_VERIFY2_WITH_TIMEOUT(
+            m_window->noticeText().contains(QStringLiteral("another model")), qPrintable(m_window->noticeText()), kLong);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+        QVERIFY(!bench().dump());
+        QVERIFY(!m_window->statusText().contains(QStringLiteral("calibration.h5")));
+    }
+
+    void unsavedWorkIsAskedFor()
+    {
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready(), kLong);
+        m_window->comparePanel()->addButton()->menu()->actions().first()->trigger();
+        QVERIFY(bench().document().modified());
+        answer(QMessageBox::Cancel);
+        QVERIFY(!m_window->close());
+        QVERIFY(m_window->isVisible());
+        const auto before = bench().model();
+        answer(QMessageBox::Cancel);
+        m_window->openPath(QStringLiteral(QS_SAMPLE_DIR));
+        QVERIFY(bench().jobs().idle() || bench().model() == before);
+        QCOMPARE(bench().model(), before);
+        answer(QMessageBox::Discard);
+        QVERIFY(m_window->close());
+    }
+
+    void keyboardReachesEverything()
+    {
+        QTest::keyClick(m_window.get(), Qt::Key_F1);
+        auto* keys = m_window->findChild<ShortcutsDialog*>();
+        QVERIFY(keys);
+        QStringList rows;
+        for (int i = 0; i < keys->table()->rowCount(); ++i)
+            rows << keys->table()->item(i, 0)->text() + u'\t' + keys->table()->item(i, 1)->text();
+        const QString all = rows.join(u'\n');
+        for (const char* row : {"Open…\tCtrl+O", "Go to Compare\tCtrl+5", "Reset layout\tCtrl+Shift+R", "Undo\tCtrl+Z"})
+            QVERIFY2(all.contains(QString::fromUtf8(row)), row);
+        QVERIFY(keepPicture(keys, QStringLiteral("shortcuts-dialog")));
+        keys->close();
+        // No two commands share a key.
+        QSet<QString> used;
+        for (const QAction* action : m_window->findChildren<QAction*>()) {
+            for (const QKeySequence& key : action->shortcuts()) {
+                if (action->property("command").toBool()) {
+                    QVERIFY2(!used.contains(key.toString()), qPrintable(key.toString()));
+                    used.insert(key.toString());
+                }
+            }
+        }
+        ViewDock* first = m_window->currentView();
+        QTest::keyClick(m_window.get(), Qt::Key_PageDown, Qt::ControlModifier);
+        QTRY_VERIFY(m_window->currentView() != first && m_window->currentView()->onScreen());
+        QTest::keyClick(m_window.get(), Qt::Key_6, Qt::ControlModifier);
+        QTRY_VERIFY(m_window->dock(QStringLiteral("Layers"))->isAncestorOf(QApplication::focusWidget()));
+    }
+
+    void openDialogExplainsBeforeItOpens()
+    {
+        QTest::keyClick(m_window.get(), Qt::Key_O, Qt::ControlModifier);
+        auto* dialog = m_window->findChild<OpenDialog*>();
+        QVERIFY(dialog);
+        QVERIFY(!dialog->openButton()->isEnabled());
+        QTest::keyClicks(dialog->path(), QStringLiteral("/no/such/place"));
+        QVERIFY(dialog->note().contains(QStringLiteral("no such")));
+        QVERIFY(!dialog->openButton()->isEnabled());
+        dialog->path()->setText(QStringLiteral(QS_SAMPLE_DIR));
+        QVERIFY(dialog->openButton()->isEnabled());
+        QVERIFY(dialog->note().contains(QStringLiteral("Hugging Face")));
+        QVERIFY(keepPicture(dialog, QStringLiteral("open-dialog")));
+        const auto before = bench().model();
+        QTest::mouseClick(dialog->openButton(), Qt::LeftButton);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().model() != before, kLong);
+    }
+};
+
+QTEST_MAIN(TestWindowDocks)
+#include "tst_window_docks.moc"

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include "core/session/workbench.h"
+
+namespace qs::views {
+
+/// "gptq 4 bit g128" on the current layer: an automatic group is written as what it is for this layer. Where no layer is
+/// selected: what it is for all of them, or left out where they differ.
+QString pipelineName(const session::Workbench& bench, const recipe::Pipeline& pipeline);
+/// The same over all layers: "gptq 4 bit g64–128" where an automatic group differs between them.
+QString pipelineNameOverModel(const session::Workbench& bench, const recipe::Pipeline& pipeline);
+/// "bits 4  group 64  sym-fullrange-mid": what people ask first of a pipeline, on the current layer.
+QString pipelineSummary(const session::Workbench& bench, const recipe::Pipeline& pipeline);
+/// A pipeline with its automatic values as they are on the current layer; unchanged without one.
+recipe::Pipeline resolvedHere(const session::Workbench& bench, const recipe::Pipeline& pipeline);
+
+/// The error that a pipeline is judged by.
+struct ShownError {
+    double value = 0;
+    QString name; ///< "output error, holdout".
+    QString formula;
+};
+/// Where the pipeline quantizes the inputs: with them, as E|Wx − ŴQ(x)|² / E|Wx|², or "weights only" where the dump holds no
+/// raw tokens. Without a dump: the weight error.
+ShownError shownError(const recipe::LayerMetrics& metrics, const recipe::Pipeline& pipeline);
+
+} // namespace qs::views
