@@ -18,8 +18,8 @@ struct TokenizedText {
 };
 
 /// Tokenizes a text and cuts it into windows of `seqLen` tokens (0: min(2048, context)), at most `maxWindows` (0: all).
-/// Errors   NotFound without a tokenizer; Format, with the offset, for a text that is not UTF-8; InvalidArgument for a length beyond the model's context, or a text shorter than one
-/// window.
+/// Errors   NotFound without a tokenizer; Format, with the offset, for a text that is not UTF-8; InvalidArgument for a length
+/// beyond the model's context, or a text shorter than one window.
 Expected<TokenizedText> tokenizeText(const Model& model, std::string_view text, Index seqLen, Index maxWindows);
 
 } // namespace qs::model
