@@ -64,6 +64,7 @@ JobId JobQueue::enqueue(Spec spec, Run run, std::function<void()> finish)
     if (const auto it = m_byTag.constFind(spec.tag); it != m_byTag.cend()) {
         Entry& old = m_entries.at(*it);
         old.replaced = true;
+        old.info.withdrawn = true;
         stop(old);
     }
     const JobId id = m_nextId++;
