@@ -47,8 +47,8 @@ Expected<RecipeRule> ruleFromJson(const nlohmann::json& json, const StageRegistr
 
 Expected<Recipe> recipeFromJson(const nlohmann::json& json, const StageRegistry& registry, std::string_view where)
 {
-    QS_CHECK(checkKeys(
-        json, {"schema", "kind", "name", "policy", "target", "calibration", "rules", "producer", "model_id"}, where));
+    QS_CHECK(
+        checkKeys(json, {"schema", "kind", "name", "policy", "target", "calibration", "rules", "producer", "model_id"}, where));
     QS_CHECK(checkSchema(json, 1, where));
     QS_TRY(kind, textField(json, "kind", where, false));
     if (kind != kKind)

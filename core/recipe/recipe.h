@@ -30,7 +30,8 @@ struct Recipe {
 
 /// `{"schema": 1, "kind": "quantscope-recipe", "name", "policy", "target", "calibration": {...}, "rules": [{"pattern",
 /// "pipeline"}]}`; the pipeline of a rule is canonical text (a method's name works too) or a pipeline document. Errors   Format
-/// with file and field for unknown keys ("producer" and "model_id" of an exported recipe are known, and not part of it), wrong types, an invalid pattern or pipeline; Unsupported for another schema or policy.
+/// with file and field for unknown keys ("producer" and "model_id" of an exported recipe are known, and not part of it), wrong
+/// types, an invalid pattern or pipeline; Unsupported for another schema or policy.
 Expected<Recipe> recipeFromJson(const nlohmann::json& json, const StageRegistry& registry, std::string_view where);
 nlohmann::json recipeToJson(const Recipe& recipe);
 /// R on the command line: a recipe file, a pipeline file, or the text of one pipeline, which then applies to every layer of the

@@ -124,8 +124,8 @@ Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex laye
 /// without an activation grid.
 void quantizeInput(const CompressedLayer& compressed, MutMatrixView x);
 
-/// Feeds the engine with compressed layers of an assignment, computed when they are reached. Run the engine on asStored() of the
-/// model, so that the tensors between the layers are those of the export as well.
+/// Feeds the engine with compressed layers of an assignment, computed when they are reached. Run the engine on asStored() of
+/// the model, so that the tensors between the layers are those of the export as well.
 class RecipeReplacements : public model::Replacements {
 public:
     RecipeReplacements(std::shared_ptr<const Runner> runner, Assignment assignment);

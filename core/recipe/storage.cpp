@@ -272,8 +272,8 @@ RecipeSize checkpointSize(const model::Model& model)
     return size;
 }
 
-RecipeSize recipeSize(const model::Model& model, const Assignment& assignment,
-    const std::map<model::LayerIndex, quant::BitsCount>& compressed)
+RecipeSize recipeSize(
+    const model::Model& model, const Assignment& assignment, const std::map<model::LayerIndex, quant::BitsCount>& compressed)
 {
     const auto& layers = model.spec().layers;
     RecipeSize size;

@@ -58,7 +58,7 @@ struct RecipeSize {
 RecipeSize checkpointSize(const model::Model& model);
 /// The checkpoint that an export of the assignment writes, before it is written. `compressed`: bits of the layers with a
 /// pipeline.
-RecipeSize recipeSize(const model::Model& model, const Assignment& assignment,
-    const std::map<model::LayerIndex, quant::BitsCount>& compressed);
+RecipeSize recipeSize(
+    const model::Model& model, const Assignment& assignment, const std::map<model::LayerIndex, quant::BitsCount>& compressed);
 
 } // namespace qs::recipe

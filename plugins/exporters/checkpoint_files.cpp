@@ -76,4 +76,30 @@ Expected<std::vector<std::string>> ShardWriter::finish()
     return files;
 }
 
+Expected<recipe::ExportReport> writeFolder(const std::filesystem::path& target, const JobContext& job,
+    const std::function<Expected<recipe::ExportReport>(const std::filesystem::path&)>& fill)
+{
+    QS_TRY(folder, AtomicFolder::create(target));
+    auto report = fill(folder.path());
+    if (!report) {
+        Error error = std::move(report).error();
+        const std::string temporary = folder.path().string();
+        for (std::string* text : {&error.where, &error.message})
+            for (auto at = text->find(temporary); at != std::string::npos; at = text->find(temporary))
+                text->replace(at, temporary.size(), target.string());
+        return tl::unexpected(std::move(error));
+    }
+    QS_CHECK(job.poll());
+    QS_CHECK(folder.commit());
+    return report;
+}
+
+const recipe::Finding* firstError(const std::vector<recipe::Finding>& findings)
+{
+    for (const auto& finding : findings)
+        if (finding.severity == "error")
+            return &finding;
+    return nullptr;
+}
+
 } // namespace qs::plugins

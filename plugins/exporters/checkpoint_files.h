@@ -2,9 +2,11 @@
 #pragma once
 
 #include "core/io/checkpoint.h"
+#include "core/recipe/exporter.h"
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -35,5 +37,13 @@ private:
     std::uint64_t m_total = 0;
     std::vector<std::vector<std::string>> m_shards; ///< Tensor names of the shards already written.
 };
+
+/// Runs `fill` on a temporary folder and puts it in place when it succeeds and no stop was asked for. Errors name places in the
+/// target, never in the temporary folder.
+Expected<recipe::ExportReport> writeFolder(const std::filesystem::path& target, const JobContext& job,
+    const std::function<Expected<recipe::ExportReport>(const std::filesystem::path&)>& fill);
+
+/// The first finding of severity "error", or null.
+const recipe::Finding* firstError(const std::vector<recipe::Finding>& findings);
 
 } // namespace qs::plugins

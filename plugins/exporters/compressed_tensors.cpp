@@ -93,7 +93,13 @@ public:
     }
 
     Expected<ExportReport> write(
-        const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override;
+        const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override
+    {
+        return writeFolder(target, job, [&](const std::filesystem::path& folder) { return fill(input, folder, job); });
+    }
+
+private:
+    Expected<ExportReport> fill(const ExportInput& input, const std::filesystem::path& folder, const JobContext& job) const;
 };
 
 /// vLLM keeps scales in the model's own type: what was measured with other scales is not what it computes.
@@ -105,11 +111,12 @@ void lintScaleTypes(const ExportInput& input, std::vector<Finding>& findings)
         return;
     for (const auto& [scheme, members] : schemes->groups)
         if (scheme.scaleType != "torch." + type) {
-            findings.push_back({"scale-type", "warning",
-                input.runner->model().spec().layers[static_cast<std::size_t>(members.front())].name,
-                fmt::format("its scales are stored as {}, but the model is {}, which vLLM rounds them to; scale_dtype={} is what "
-                            "will run",
-                    scheme.scaleType.substr(6), type, type)});
+            findings.push_back(
+                {"scale-type", "warning", input.runner->model().spec().layers[static_cast<std::size_t>(members.front())].name,
+                    fmt::format(
+                        "its scales are stored as {}, but the model is {}, which vLLM rounds them to; scale_dtype={} is what "
+                        "will run",
+                        scheme.scaleType.substr(6), type, type)});
             return;
         }
 }
@@ -263,7 +270,7 @@ Expected<void> Writing::fold(const model::LayerSpec& layer, const recipe::Compre
     if (diagonal.empty() || !site || !site->diagonalFolds)
         return fail(Errc::Unsupported,
             "its transform cannot be folded into a neighbour: "
-                + (diagonal.empty()                       ? std::string("it is not diagonal")
+                + (diagonal.empty()                     ? std::string("it is not diagonal")
                         : !site || site->whyNot.empty() ? std::string("there is none")
                                                         : site->whyNot),
             layer.name, "nothing was written; leave the transform out, or export the recipe instead");
@@ -336,8 +343,8 @@ void Writing::checkEstimate(ExportReport& report) const
     const auto promised = recipe::recipeSize(m_model, m_input.assignment, m_bits);
     if (promised.bytesFile != report.size.bytesFile || promised.bitsLayers != report.size.bitsLayers)
         report.findings.push_back({"bytes-accounted", "warning", "size",
-            fmt::format("{:.0f} bytes were written where {:.0f} were accounted for: report this as a bug", report.size.bytesFile,
-                promised.bytesFile)});
+            fmt::format("{:.0f} bytes were written where {:.0f} were accounted for: report this as a bug",
+                report.size.bytesFile, promised.bytesFile)});
 }
 
 Expected<void> Writing::verify(const std::filesystem::path& folder, ExportReport& report) const
@@ -368,19 +375,17 @@ Expected<void> Writing::verify(const std::filesystem::path& folder, ExportReport
     return {};
 }
 
-Expected<ExportReport> CompressedTensorsExporter::write(
-    const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const
+Expected<ExportReport> CompressedTensorsExporter::fill(
+    const ExportInput& input, const std::filesystem::path& folder, const JobContext& job) const
 {
     ExportReport report;
     report.findings = lint(input);
-    if (report.hasErrors())
-        return fail(
-            Errc::InvalidArgument, report.findings.front().message, report.findings.front().where, "nothing was written");
+    if (const Finding* error = firstError(report.findings))
+        return fail(Errc::InvalidArgument, error->message, error->where, "nothing was written");
     QS_TRY(schemes, schemeMap(input));
     // What can be refused is refused before the layers are computed.
     QS_TRY(config, configOf(input.runner->model(), torchName(plainType(input.runner->model()))));
-    QS_TRY(folder, AtomicFolder::create(target));
-    Writing writing(input, folder.path(), job);
+    Writing writing(input, folder, job);
     QS_CHECK(writing.layers(schemes));
     QS_CHECK(writing.otherTensors(report));
     job.progress(0.85, "writing");
@@ -404,30 +409,27 @@ Expected<ExportReport> CompressedTensorsExporter::write(
             {"sparsity_config", nlohmann::json::object()}, {"transform_config", nlohmann::json::object()},
             {"global_compression_ratio", nullptr}};
     }
-    QS_CHECK(writeTextFile(folder.path() / "config.json", config.dump(2) + "\n"));
+    QS_CHECK(writeTextFile(folder / "config.json", config.dump(2) + "\n"));
     report.files.emplace_back("config.json");
-    QS_TRY(side, writeSideFiles(input.runner->model(), folder.path(), report.findings));
+    QS_TRY(side, writeSideFiles(input.runner->model(), folder, report.findings));
     for (auto& file : side)
         report.files.emplace_back(file);
     const nlohmann::json provenance = {{"producer", kProducer}, {"model_id", input.runner->model().id()},
         {"recipe", recipe::recipeToJson(input.recipe)}, {"seed", job.seed}};
-    QS_CHECK(writeTextFile(folder.path() / "quantscope.json", provenance.dump(2) + "\n"));
+    QS_CHECK(writeTextFile(folder / "quantscope.json", provenance.dump(2) + "\n"));
     report.files.emplace_back("quantscope.json");
 
     std::error_code code;
     job.progress(0.92, "reading back");
-    QS_CHECK(writing.verify(folder.path(), report));
+    QS_CHECK(writing.verify(folder, report));
     report.layerBytes = writing.layerBytes();
     report.size = writing.size();
     writing.checkEstimate(report);
     for (const auto& file : report.files)
         if (file.extension() == ".safetensors")
-            report.checkpointBytes += std::filesystem::file_size(folder.path() / file, code);
-    if (report.hasErrors())
-        return fail(Errc::Internal, "verification failed: " + report.findings.back().message, report.findings.back().where,
-            "nothing was left behind");
-    QS_CHECK(job.poll());
-    QS_CHECK(folder.commit());
+            report.checkpointBytes += std::filesystem::file_size(folder / file, code);
+    if (const Finding* error = firstError(report.findings))
+        return fail(Errc::Internal, "verification failed: " + error->message, error->where, "nothing was left behind");
     return report;
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "checkpoint_files.h"
 #include "exporters.h"
 #include "scheme.h"
 
@@ -148,9 +149,13 @@ public:
     }
 
     Expected<ExportReport> write(
-        const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override;
+        const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override
+    {
+        return writeFolder(target, job, [&](const std::filesystem::path& folder) { return fill(input, folder); });
+    }
 
 private:
+    Expected<ExportReport> fill(const ExportInput& input, const std::filesystem::path& folder) const;
     static const std::set<std::string> kKnown;
     static Expected<std::string> yaml(const ExportInput& input);
 };
@@ -263,21 +268,18 @@ oneshot(
         kProducer, samples, length, value("dataset_id", "unknown"), input.recipe.policy, samples, length);
 }
 
-Expected<ExportReport> LlmCompressorExporter::write(
-    const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const
+Expected<ExportReport> LlmCompressorExporter::fill(const ExportInput& input, const std::filesystem::path& folder) const
 {
     ExportReport report;
     report.findings = lint(input);
-    for (const auto& finding : report.findings)
-        if (finding.severity == "error")
-            return fail(Errc::InvalidArgument, finding.message, finding.where, "nothing was written");
-    QS_TRY(folder, AtomicFolder::create(target));
+    if (const Finding* error = firstError(report.findings))
+        return fail(Errc::InvalidArgument, error->message, error->where, "nothing was written");
     QS_TRY(document, yaml(input));
-    QS_CHECK(writeTextFile(folder.path() / "recipe.yaml", document));
-    QS_CHECK(writeTextFile(folder.path() / "RUN.md", runSheet(input)));
+    QS_CHECK(writeTextFile(folder / "recipe.yaml", document));
+    QS_CHECK(writeTextFile(folder / "RUN.md", runSheet(input)));
     // Read back as the consumer does: keys that do not end in _modifiers would be skipped silently.
     std::size_t modifiers = 0;
-    const YAML::Node root = YAML::LoadFile((folder.path() / "recipe.yaml").string());
+    const YAML::Node root = YAML::LoadFile((folder / "recipe.yaml").string());
     for (const auto& stage : root)
         for (const auto& group : stage.second)
             if (group.first.as<std::string>().ends_with("_modifiers"))
@@ -287,8 +289,6 @@ Expected<ExportReport> LlmCompressorExporter::write(
     report.findings.push_back({"recipe-non-empty", "info", "recipe.yaml", fmt::format("{} modifiers", modifiers)});
     report.verified = true;
     report.files = {"recipe.yaml", "RUN.md"};
-    QS_CHECK(job.poll());
-    QS_CHECK(folder.commit());
     return report;
 }
 

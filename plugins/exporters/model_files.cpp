@@ -66,8 +66,7 @@ Expected<nlohmann::json> configFromSpec(const model::Model& model)
         {"intermediate_size", spec.ffn}, {"num_hidden_layers", spec.blocks}, {"num_attention_heads", spec.heads},
         {"num_key_value_heads", spec.kvHeads}, {"head_dim", spec.headDim}, {"vocab_size", spec.vocab},
         {"max_position_embeddings", spec.context}, {"rms_norm_eps", spec.normEps}, {"rope_theta", spec.rope.theta},
-        {"tie_word_embeddings", spec.tiedEmbeddings}, {"hidden_act", "silu"}, {"initializer_range", 0.02},
-        {"use_cache", true}};
+        {"tie_word_embeddings", spec.tiedEmbeddings}, {"hidden_act", "silu"}, {"initializer_range", 0.02}, {"use_cache", true}};
     if (type == "llama") {
         config["attention_bias"] = model.tensor("model.layers.0.self_attn.q_proj.bias") != nullptr;
         config["mlp_bias"] = model.tensor("model.layers.0.mlp.down_proj.bias") != nullptr;
@@ -105,7 +104,8 @@ std::string configDifference(const model::ModelSpec& source, const model::ModelS
     compare("rms_norm_eps", source.normEps, written.normEps);
     compare("tie_word_embeddings", source.tiedEmbeddings ? 1 : 0, written.tiedEmbeddings ? 1 : 0);
     for (int block = 0; block < source.blocks && block < written.blocks; ++block)
-        compare("a sliding window of", static_cast<double>(source.windowOf(block)), static_cast<double>(written.windowOf(block)));
+        compare(
+            "a sliding window of", static_cast<double>(source.windowOf(block)), static_cast<double>(written.windowOf(block)));
     const model::RopeSpec &was = source.rope, &is = written.rope;
     compare("rope_theta", was.theta, is.theta);
     compare("rotated dimensions", static_cast<double>(was.dims), static_cast<double>(is.dims));

@@ -170,7 +170,8 @@ std::vector<Finding> lintSchemes(const recipe::ExportInput& input)
                 bits)});
     if (ordered)
         findings.push_back({"act-order-removed", "warning", "actorder",
-            "act-order by group was removed in compressed-tensors 0.19 and llm-compressor 0.14, which refuse it; actorder=static "
+            "act-order by group was removed in compressed-tensors 0.19 and llm-compressor 0.14, which refuse it; "
+            "actorder=static "
             "loads everywhere"});
     if (pruned)
         findings.push_back(

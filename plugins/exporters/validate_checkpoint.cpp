@@ -188,8 +188,8 @@ void ConfigLint::read(const nlohmann::json& config)
             scheme(name, json);
     if (const auto ignore = config.find("ignore"); ignore != config.end())
         m_ignore = targets(*ignore, "quantization_config.ignore");
-    if (const auto sparsity = config.find("sparsity_config");
-        sparsity != config.end() && sparsity->is_object() && sparsity->contains("targets") && !sparsity->at("targets").empty()) {
+    if (const auto sparsity = config.find("sparsity_config"); sparsity != config.end() && sparsity->is_object()
+        && sparsity->contains("targets") && !sparsity->at("targets").empty()) {
         m_facts.sparsityTargets = true;
         add("sparsity-targets", "warning", "quantization_config.sparsity_config",
             "has targets: vLLM refuses sparse checkpoints; store zeros densely");

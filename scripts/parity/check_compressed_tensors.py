@@ -71,6 +71,7 @@ def main():
     parser.add_argument("export", type=pathlib.Path, help="folder written by quantscope-cli export")
     parser.add_argument("--text", help="text of the evaluation")
     parser.add_argument("--predicted", help="output of quantscope-cli eval --json for the same recipe")
+    parser.add_argument("--recipe", type=int, default=0, help="which recipe of --predicted, counted from 0")
     parser.add_argument("--gguf", help="the GGUF file that was exported: checks token ids against its vocabulary")
     parser.add_argument("--tokens", type=int, default=32768)
     parser.add_argument("--window", type=int, default=2048)
@@ -88,12 +89,17 @@ def main():
             failed.append(what)
 
     config = json.loads((args.export / "config.json").read_text())
-    parsed = QuantizationConfig.model_validate(config["quantization_config"])
-    weights = stored_weights(args.export)
-    schemes = [f"{len(group.targets)} targets, {group.weights.num_bits} bits, {common.enum_text(group.weights.strategy)} "
-               f"{group.weights.group_size}, symmetric {group.weights.symmetric}" for group in parsed.config_groups.values()]
-    report("config", bool(weights), f"{len(weights)} packed layers; {'; '.join(schemes)}")
-    figures["schemes"] = schemes
+    weights = {}
+    if "quantization_config" in config:
+        parsed = QuantizationConfig.model_validate(config["quantization_config"])
+        weights = stored_weights(args.export)
+        schemes = [f"{len(group.targets)} targets, {group.weights.num_bits} bits, "
+                   f"{common.enum_text(group.weights.strategy)} {group.weights.group_size}, "
+                   f"symmetric {group.weights.symmetric}" for group in parsed.config_groups.values()]
+        report("config", bool(weights), f"{len(weights)} packed layers; {'; '.join(schemes)}")
+        figures["schemes"] = schemes
+    else:
+        print("       config: nothing is quantized, the checkpoint is dense")
 
     ids = None
     if args.text:
@@ -111,18 +117,18 @@ def main():
                f"{sum(a != b for a, b in zip(ids, expected))} differ")
 
     # float32 throughout: the stored float16 scales are widened exactly and nothing is rounded back.
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        args.export, dtype=torch.float32,
-        quantization_config=transformers.CompressedTensorsConfig(dequantize=True)).eval()
+    how = {"quantization_config": transformers.CompressedTensorsConfig(dequantize=True)} if weights else {}
+    model = transformers.AutoModelForCausalLM.from_pretrained(args.export, dtype=torch.float32, **how).eval()
     worst, compared = 0.0, 0
     for layer, weight in weights.items():
         loaded = model.get_submodule(layer).weight.data
         if loaded.dtype != torch.float32 or loaded.shape != weight.shape:
             report("weights", False, f"{layer} is {loaded.dtype} {tuple(loaded.shape)} after loading")
             break
-        worst = max(worst, (loaded - weight).abs().max().item() / weight.abs().max().item())
+        difference = (loaded - weight).abs().max().item() / weight.abs().max().item()
+        worst = worst if difference <= worst else difference  # NaN counts as worst
         compared += 1
-    else:
+    if compared:
         report("weights", worst == 0.0, f"{compared} layers, largest relative difference to (code - zero) * scale {worst:.3g}")
     figures["weights_relative_difference"] = worst
 
@@ -130,7 +136,9 @@ def main():
         measured = common.perplexity(model, ids, args.tokens, args.window)
         figures["transformers"] = measured
         if args.predicted:
-            predicted = json.loads(pathlib.Path(args.predicted).read_text())
+            document = json.loads(pathlib.Path(args.predicted).read_text())
+            predicted = {**document["recipes"][args.recipe], "protocol": document["protocol"]}
+            figures["recipe"] = predicted.get("recipe")
             figures["quantscope"] = {key: predicted[key] for key in ("perplexity", "nll", "tokens")}
             difference = measured["perplexity"] / predicted["perplexity"] - 1.0
             figures["relative_difference"] = difference

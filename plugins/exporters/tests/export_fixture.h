@@ -61,7 +61,8 @@ inline Expected<std::shared_ptr<const model::Model>> goldenModel(const std::stri
     return model::openModel(name == "llama_gguf" ? folder / "model.gguf" : folder);
 }
 
-/// A GGUF file of one Llama block whose matrices are block-quantized: Q4_1 layers, Q8_0 embeddings, float32 norms. No tokenizer.
+/// A GGUF file of one Llama block whose matrices are block-quantized: Q4_1 layers, Q8_0 embeddings, float32 norms. No
+/// tokenizer.
 inline std::string blockQuantizedGguf()
 {
     unsigned state = 11;
@@ -69,9 +70,9 @@ inline std::string blockQuantizedGguf()
     const auto half = [](std::string& out, float value) { GgufWriter::number(out, floatToHalf(value)); };
     GgufWriter writer;
     writer.add("general.architecture", std::string("llama"));
-    for (const auto& [key, value] : {std::pair{"block_count", 1}, {"embedding_length", 32}, {"feed_forward_length", 64},
-             {"attention.head_count", 4}, {"attention.head_count_kv", 2}, {"context_length", 64}, {"vocab_size", 48},
-             {"rope.dimension_count", 8}})
+    for (const auto& [key, value] :
+        {std::pair{"block_count", 1}, {"embedding_length", 32}, {"feed_forward_length", 64}, {"attention.head_count", 4},
+            {"attention.head_count_kv", 2}, {"context_length", 64}, {"vocab_size", 48}, {"rope.dimension_count", 8}})
         writer.add(std::string("llama.") + key, 4, static_cast<std::uint32_t>(value));
     writer.add("llama.attention.layer_norm_rms_epsilon", 6, 1e-5F);
     const auto matrix = [&](const std::string& name, std::int64_t rows, std::int64_t cols, bool embedding) {

@@ -11,8 +11,8 @@ using nlohmann::json;
 
 namespace {
 
-/// Everything that a checkpoint of ours can hold. `exact`: the export computes the same bits as the simulation; with a transform
-/// the same up to float32 rounding of other products.
+/// Everything that a checkpoint of ours can hold. `exact`: the export computes the same bits as the simulation; with a
+/// transform the same up to float32 rounding of other products.
 struct Case {
     const char* name;
     const char* pipeline;
@@ -88,7 +88,8 @@ private Q_SLOTS:
         const std::filesystem::path out = freshPath();
         QS_REQUIRE(report, m_exporter->write(input, out, {}));
         QVERIFY2(report.verified && !report.hasErrors(), test::findingsText(report.findings).c_str());
-        QVERIFY2(!test::hasFinding(report.findings, "bytes-accounted", "warning", ""), test::findingsText(report.findings).c_str());
+        QVERIFY2(
+            !test::hasFinding(report.findings, "bytes-accounted", "warning", ""), test::findingsText(report.findings).c_str());
 
         // The simulation, and the size that it promises before anything is written.
         const RecipeReplacements replacements(input.runner, input.assignment);
@@ -118,12 +119,14 @@ private Q_SLOTS:
         QCOMPARE(stored.size(), simulated.size());
         double worst = 0, largest = 0;
         for (std::size_t i = 0; i < stored.values().size(); ++i) {
-            const double difference = std::abs(static_cast<double>(stored.values()[i]) - static_cast<double>(simulated.values()[i]));
+            const double difference
+                = std::abs(static_cast<double>(stored.values()[i]) - static_cast<double>(simulated.values()[i]));
             worst = difference <= worst ? worst : difference;
             largest = std::max(largest, std::abs(static_cast<double>(simulated.values()[i])));
         }
         if (exact)
-            QVERIFY2(test::firstDifference(stored.values(), simulated.values()) == -1, qPrintable(QString::number(worst / largest)));
+            QVERIFY2(
+                test::firstDifference(stored.values(), simulated.values()) == -1, qPrintable(QString::number(worst / largest)));
         else
             QVERIFY2(worst <= 2e-6 * largest, qPrintable(QString::number(worst / largest)));
         QVERIFY(largest > 0);
@@ -296,8 +299,8 @@ private Q_SLOTS:
         const std::string text = test::readFile(folder / "evaluation.txt");
         QVERIFY(!text.empty());
         QS_REQUIRE(report,
-            model::evaluate(source, text, {{"simulated", &replacements, asStored(source)}, {"stored", nullptr, again}},
-                {128, 512}, {}));
+            model::evaluate(
+                source, text, {{"simulated", &replacements, asStored(source)}, {"stored", nullptr, again}}, {128, 512}, {}));
         QCOMPARE(report.candidates[1].nll, report.candidates[0].nll);
         QCOMPARE(report.candidates[1].perplexity, report.candidates[0].perplexity);
         QCOMPARE(report.candidates[1].klMean, report.candidates[0].klMean);
@@ -342,7 +345,8 @@ private Q_SLOTS:
             const auto input = m_families.input(source, text);
             return input ? m_exporter->lint(*input) : std::vector<Finding>{{"input", "error", "", input.error().line()}};
         };
-        QVERIFY(test::hasFinding(findings("rtn(grid=asym-realzero, group=16)"), "grid-expressible", "error", "real zero points"));
+        QVERIFY(
+            test::hasFinding(findings("rtn(grid=asym-realzero, group=16)"), "grid-expressible", "error", "real zero points"));
         QVERIFY(test::hasFinding(findings("smoothquant"), "activation-grid", "error", "quantizes activations"));
         QVERIFY(test::hasFinding(findings("rtn(bits=3, group=16)"), "dense-stream-width", "warning", "3-bit"));
         QVERIFY(test::hasFinding(findings("gptq(group=16, actorder=group)"), "act-order-removed", "warning", "0.19"));
@@ -391,27 +395,6 @@ private Q_SLOTS:
         const std::filesystem::path out = freshPath();
         QS_VERIFY_ERROR(m_exporter->write(input, out, {}), Errc::Unsupported, "cannot be folded");
         QVERIFY(!std::filesystem::exists(out));
-    }
-
-    void valuesBeyondTheStorageType()
-    {
-        RowMatrix values(1, 3);
-        values(0, 0) = 1.0F;
-        values(0, 2) = -70000.0F;
-        RowMatrix copy = values;
-        QS_VERIFY_ERROR(roundToStored(DType::F16, copy.mut()), Errc::NotFinite, "(0, 2) is beyond the range of F16");
-        QS_VERIFY_OK(roundToStored(DType::BF16, values.mut()));
-        QS_VERIFY_OK(roundToStored(DType::F32, values.mut()));
-        // A factor that would make the stored norm vanish or overflow is left alone, and seen where it is folded.
-        RowMatrix norm(1, 3);
-        norm(0, 0) = 0.5F;
-        norm(0, 1) = 0.0F;
-        norm(0, 2) = 60000.0F;
-        const std::vector<double> snapped = snapToNorm({1.3, 7.0, 2.0}, norm, DType::F16);
-        QCOMPARE(snapped[0], static_cast<double>(halfToFloat(floatToHalf(0.65F))) / 0.5);
-        QCOMPARE(snapped[1], 7.0);
-        QCOMPARE(snapped[2], 2.0);
-        QVERIFY(std::isinf(foldIntoNorm(norm, snapped, DType::F16)(0, 2)));
     }
 
 private:

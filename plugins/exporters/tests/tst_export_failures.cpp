@@ -108,6 +108,7 @@ private Q_SLOTS:
         const std::string line = report.error().line();
         QVERIFY2(report.error().code == Errc::Io, line.c_str());
         QVERIFY2(line.find("cannot be written") != std::string::npos && line.find('\n') == std::string::npos, line.c_str());
+        QVERIFY2(line.find(target().string()) != std::string::npos && line.find(".tmp-") == std::string::npos, line.c_str());
         QCOMPARE(test::filesIn(folder()), std::size_t{0});
         QS_VERIFY_OK(exporter(format)->write(m_input, target(), {})); // and once there is room it works
     }
@@ -131,8 +132,7 @@ private Q_SLOTS:
         test::writeFile(folder() / "file", "x");
         const fs::path below = folder() / "file" / "out";
         for (const char* format : {"compressed-tensors", "llm-compressor", "quantscope"})
-            QS_VERIFY_ERROR(
-                exporter(QString::fromLatin1(format))->write(m_input, below, {}), Errc::Io, "cannot be created");
+            QS_VERIFY_ERROR(exporter(QString::fromLatin1(format))->write(m_input, below, {}), Errc::Io, "cannot be created");
         QCOMPARE(test::readFile(folder() / "file"), std::string("x"));
     }
 
@@ -140,7 +140,8 @@ private Q_SLOTS:
     {
         ExportInput input = m_input;
         input.runner = std::make_shared<Runner>(m_model, Calibration{}, m_families.stages, cpuBackend());
-        QS_VERIFY_ERROR(exporter(QStringLiteral("compressed-tensors"))->write(input, target(), {}), Errc::NotFound, "needs calibration");
+        QS_VERIFY_ERROR(
+            exporter(QStringLiteral("compressed-tensors"))->write(input, target(), {}), Errc::NotFound, "needs calibration");
         QCOMPARE(test::filesIn(folder()), std::size_t{0});
     }
 

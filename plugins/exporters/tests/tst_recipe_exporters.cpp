@@ -180,8 +180,8 @@ private Q_SLOTS:
 
     void yamlOfAMixedRecipe()
     {
-        QS_REQUIRE(input,
-            m_families.input(m_model, "", {{"mlp", "gptq(bits=4, group=16)"}, {"self_attn", "rtn(bits=8, group=-1)"}}));
+        QS_REQUIRE(
+            input, m_families.input(m_model, "", {{"mlp", "gptq(bits=4, group=16)"}, {"self_attn", "rtn(bits=8, group=-1)"}}));
         const std::filesystem::path out = freshPath();
         QS_VERIFY_OK(m_yaml->write(input, out, {}));
         const YAML::Node stage = YAML::LoadFile((out / "recipe.yaml").string())["compression_stage"];
@@ -228,8 +228,7 @@ private Q_SLOTS:
     void jsonRoundTrip()
     {
         QS_REQUIRE(input,
-            m_families.input(m_model, "awq(bits=4, group=16)",
-                {{"layers.1", "sparsegpt(pattern=2:4)"}, {"layers.0.mlp", ""}}));
+            m_families.input(m_model, "awq(bits=4, group=16)", {{"layers.1", "sparsegpt(pattern=2:4)"}, {"layers.0.mlp", ""}}));
         input.recipe.name = "a \"mixed\" one";
         input.recipe.calibration = {{"dump_id", "d"}, {"tokens", "5"}};
         const std::filesystem::path out = freshPath();

@@ -35,25 +35,45 @@ struct Bad {
 };
 
 const Bad kBad[] = {
-    {"truncated", [](Checkpoint& c) { c.raw = test::safetensorsOf(c.tensors); c.raw.resize(c.raw.size() - 5); }, "opens", ""},
+    {"truncated",
+        [](Checkpoint& c) {
+            c.raw = test::safetensorsOf(c.tensors);
+            c.raw.resize(c.raw.size() - 5);
+        },
+        "opens", ""},
     {"cut in the header", [](Checkpoint& c) { c.raw = test::safetensorsOf(c.tensors).substr(0, 100); }, "opens", ""},
     {"empty file", [](Checkpoint& c) { c.raw = " "; }, "opens", ""},
     {"header of 2^60 bytes", [](Checkpoint& c) { c.raw = test::rawBytes(std::vector<std::uint64_t>{std::uint64_t{1} << 60}); },
         "opens", ""},
     {"trailing bytes", [](Checkpoint& c) { c.raw = test::safetensorsOf(c.tensors) + "more"; }, "opens", ""},
-    {"no scale", [](Checkpoint& c) { c.tensors.erase(std::string(kLayer) + ".weight_scale"); }, "opens", "weight_scale' is missing"},
-    {"no shape", [](Checkpoint& c) { c.tensors.erase(std::string(kLayer) + ".weight_shape"); }, "opens", "weight_shape' is missing"},
-    {"no codes", [](Checkpoint& c) { c.tensors.erase(std::string(kLayer) + ".weight_packed"); }, "config-tensors-agree", "q_proj"},
-    {"other weight_shape", [](Checkpoint& c) { c.part(".weight_shape").bytes = test::rawBytes(std::vector<std::int64_t>{32, 64}); },
+    {"no scale", [](Checkpoint& c) { c.tensors.erase(std::string(kLayer) + ".weight_scale"); }, "opens",
+        "weight_scale' is missing"},
+    {"no shape", [](Checkpoint& c) { c.tensors.erase(std::string(kLayer) + ".weight_shape"); }, "opens",
+        "weight_shape' is missing"},
+    {"no codes", [](Checkpoint& c) { c.tensors.erase(std::string(kLayer) + ".weight_packed"); }, "config-tensors-agree",
+        "q_proj"},
+    {"other weight_shape",
+        [](Checkpoint& c) {
+            c.part(".weight_shape").bytes = test::rawBytes(std::vector<std::int64_t>{32, 64});
+        },
         "opens", "32 x 64 codes"},
     {"negative weight_shape",
-        [](Checkpoint& c) { c.part(".weight_shape").bytes = test::rawBytes(std::vector<std::int64_t>{-32, 32}); }, "opens",
-        "no shape of a weight"},
-    {"scale of another shape", [](Checkpoint& c) { c.part(".weight_scale").shape = {64, 1}; }, "opens", "need 32 x 2"},
+        [](Checkpoint& c) {
+            c.part(".weight_shape").bytes = test::rawBytes(std::vector<std::int64_t>{-32, 32});
+        },
+        "opens", "no shape of a weight"},
+    {"scale of another shape",
+        [](Checkpoint& c) {
+            c.part(".weight_scale").shape = {64, 1};
+        },
+        "opens", "need 32 x 2"},
     {"scale of integers", [](Checkpoint& c) { c.part(".weight_scale").dtype = "I16"; }, "opens", "scales of type I16"},
     {"NaN scale", [](Checkpoint& c) { c.part(".weight_scale").bytes.replace(0, 2, "\xff\x7f"); }, "finite", "NaN or Inf"},
     {"zeros of a symmetric scheme",
-        [](Checkpoint& c) { c.part(".weight_zero_point") = {"I32", {4, 2}, std::string(32, '\0')}; }, "opens", "no zero points"},
+        [](Checkpoint& c) {
+            c.part(".weight_zero_point") = {"I32", {4, 2}, std::string(32, '\0')};
+        },
+        "opens", "no zero points"},
     {"asymmetric without zeros", [](Checkpoint& c) { c.group()["weights"]["symmetric"] = false; }, "opens",
         "weight_zero_point' is missing"},
     {"g_idx out of range",
@@ -70,10 +90,16 @@ const Bad kBad[] = {
             c.part(".weight_g_idx") = {"I32", {32}, test::rawBytes(index)};
         },
         "decodes", "column 3 is in group -7"},
-    {"g_idx of another length", [](Checkpoint& c) { c.part(".weight_g_idx") = {"I32", {31}, std::string(124, '\0')}; }, "opens",
-        "weight_g_idx"},
-    {"packed and plain", [](Checkpoint& c) { c.part(".weight") = {"F32", {32, 32}, std::string(4096, '\0')}; }, "opens",
-        "both a packed and a plain"},
+    {"g_idx of another length",
+        [](Checkpoint& c) {
+            c.part(".weight_g_idx") = {"I32", {31}, std::string(124, '\0')};
+        },
+        "opens", "weight_g_idx"},
+    {"packed and plain",
+        [](Checkpoint& c) {
+            c.part(".weight") = {"F32", {32, 32}, std::string(4096, '\0')};
+        },
+        "opens", "both a packed and a plain"},
     {"constant layer",
         [](Checkpoint& c) {
             for (char& byte : c.part(".weight_packed").bytes)
@@ -82,13 +108,15 @@ const Bad kBad[] = {
         "degenerate", "every weight is 0", "warning"},
     {"other bits", [](Checkpoint& c) { c.group()["weights"]["num_bits"] = 8; }, "opens", "codes of 8 bits"},
     {"nine bits", [](Checkpoint& c) { c.group()["weights"]["num_bits"] = 9; }, "num-bits", "2 to 8"},
-    {"bits beyond every integer", [](Checkpoint& c) { c.group()["weights"]["num_bits"] = std::numeric_limits<std::uint64_t>::max(); },
-        "num-bits", "2 to 8"},
+    {"bits beyond every integer",
+        [](Checkpoint& c) { c.group()["weights"]["num_bits"] = std::numeric_limits<std::uint64_t>::max(); }, "num-bits",
+        "2 to 8"},
     {"bits a string", [](Checkpoint& c) { c.group()["weights"]["num_bits"] = "4"; }, "num-bits", "2 to 8"},
     {"huge group", [](Checkpoint& c) { c.group()["weights"]["group_size"] = std::numeric_limits<std::uint64_t>::max(); },
         "strategy-group", "do not agree"},
     {"group that does not divide", [](Checkpoint& c) { c.group()["weights"]["group_size"] = 24; }, "opens", "24"},
-    {"group without size", [](Checkpoint& c) { c.group()["weights"]["group_size"] = nullptr; }, "strategy-group", "do not agree"},
+    {"group without size", [](Checkpoint& c) { c.group()["weights"]["group_size"] = nullptr; }, "strategy-group",
+        "do not agree"},
     {"strategy a number", [](Checkpoint& c) { c.group()["weights"]["strategy"] = 3; }, "field-type", "must be a string"},
     {"symmetric a string", [](Checkpoint& c) { c.group()["weights"]["symmetric"] = "yes"; }, "field-type", "true or false"},
     {"unknown key of the weights", [](Checkpoint& c) { c.group()["weights"]["colour"] = 1; }, "unknown-key", "colour"},
@@ -98,19 +126,24 @@ const Bad kBad[] = {
     {"scheme a number", [](Checkpoint& c) { c.quantization()["config_groups"]["group_1"] = 7; }, "scheme", "must be an object"},
     {"targets a string", [](Checkpoint& c) { c.group()["targets"] = "Linear"; }, "targets", "must be a list"},
     {"target a number", [](Checkpoint& c) { c.group()["targets"].push_back(5); }, "targets", "not a string"},
-    {"pattern that does not compile", [](Checkpoint& c) { c.group()["targets"].push_back("re:(("); }, "targets", "not a pattern"},
-    {"target that matches nothing", [](Checkpoint& c) { c.group()["targets"].push_back("model.layers.9.mlp"); }, "target-matches",
-        "matches no layer"},
+    {"pattern that does not compile", [](Checkpoint& c) { c.group()["targets"].push_back("re:(("); }, "targets",
+        "not a pattern"},
+    {"target that matches nothing", [](Checkpoint& c) { c.group()["targets"].push_back("model.layers.9.mlp"); },
+        "target-matches", "matches no layer"},
     {"ignore that matches nothing", [](Checkpoint& c) { c.quantization()["ignore"].push_back("nobody"); }, "ignore-matches",
         "matches no layer", "warning"},
     {"packed layer ignored", [](Checkpoint& c) { c.quantization()["ignore"].push_back(kLayer); }, "config-tensors-agree",
         "no group of the config covers it"},
-    {"no groups", [](Checkpoint& c) { c.quantization()["config_groups"] = json::object(); }, "config-groups", "missing or empty"},
+    {"no groups", [](Checkpoint& c) { c.quantization()["config_groups"] = json::object(); }, "config-groups",
+        "missing or empty"},
     {"status", [](Checkpoint& c) { c.quantization()["quantization_status"] = "frozen"; }, "status", "frozen", "warning"},
     {"status a list", [](Checkpoint& c) { c.quantization()["quantization_status"] = json::array(); }, "field-type",
         "must be a string"},
     {"method a number", [](Checkpoint& c) { c.quantization()["quant_method"] = 1; }, "field-type", "must be a string"},
-    {"sparsity with targets", [](Checkpoint& c) { c.quantization()["sparsity_config"] = {{"targets", {"Linear"}}}; },
+    {"sparsity with targets",
+        [](Checkpoint& c) {
+            c.quantization()["sparsity_config"] = {{"targets", {"Linear"}}};
+        },
         "sparsity-targets", "vLLM refuses", "warning"},
     {"config not an object", [](Checkpoint& c) { c.config = json::array({1}); }, "config", "not a JSON object"},
     {"config of another model", [](Checkpoint& c) { c.config["hidden_size"] = 64; }, "config-tensors-agree", ""},
@@ -162,7 +195,8 @@ private Q_SLOTS:
         Checkpoint checkpoint = m_good;
         bad.change(checkpoint);
         QS_REQUIRE(report, m_families.exporters.validate(write(checkpoint), m_families.stages, {}));
-        QVERIFY2(test::hasFinding(report.findings, bad.id, bad.severity, bad.text), test::findingsText(report.findings).c_str());
+        QVERIFY2(
+            test::hasFinding(report.findings, bad.id, bad.severity, bad.text), test::findingsText(report.findings).c_str());
         for (const Finding& finding : report.findings) {
             QVERIFY2(finding.message.find('\n') == std::string::npos, finding.message.c_str());
             QVERIFY(!finding.message.empty() && finding.message.size() < 400);
@@ -187,7 +221,8 @@ private Q_SLOTS:
         row("a list", "- 1\n- 2\n", "yaml");
         row("a deep one", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "yaml");
         row("stage without its ending", "quant:\n  a_modifiers:\n    GPTQModifier: {targets: [Linear]}\n", "recipe-non-empty");
-        row("group without its ending", "q_stage:\n  quant:\n    GPTQModifier: {targets: [Linear]}\n", "key-ignored", "warning");
+        row("group without its ending", "q_stage:\n  quant:\n    GPTQModifier: {targets: [Linear]}\n", "key-ignored",
+            "warning");
         row("a key that is a list", "? [a, b]\n: 1\n", "key-ignored", "warning");
         row("a modifier that is a list", "q_stage:\n  a_modifiers:\n    ? [x]\n    : {targets: [Linear]}\n", "modifier-known",
             "warning");

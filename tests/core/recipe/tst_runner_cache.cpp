@@ -79,6 +79,7 @@ private Q_SLOTS:
             QVERIFY(!computed.cacheKey.empty() && computed.cacheKey == restored.cacheKey && plain.cacheKey.empty());
             QVERIFY(sameValues(computed.What, plain.What));
             QVERIFY(sameValues(restored.What, computed.What));
+            QVERIFY(sameValues(restored.stored, computed.stored));
             QVERIFY(restored.layer == computed.layer && restored.pipeline == computed.pipeline);
             QVERIFY(sameValues(restored.quantized.codes, computed.quantized.codes));
             QVERIFY(sameValues(restored.quantized.scale, computed.quantized.scale));
