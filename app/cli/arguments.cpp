@@ -2,29 +2,13 @@
 #include "arguments.h"
 
 #include "core/base/pattern.h"
-#include "core/io/json_text.h"
 
 namespace qs::cli {
 namespace {
 
-constexpr std::size_t kLargestFile = std::size_t{16} << 20;
-
 bool isFile(const std::string& given)
 {
     return given.ends_with(".json");
-}
-
-/// The pipeline text of a method's file (`{"id": ..., "pipeline": "..."}`), or empty.
-std::string methodText(const nlohmann::json& json)
-{
-    const bool method = json.is_object() && json.contains("id") && json.contains("pipeline") && json["pipeline"].is_string();
-    return method ? json["pipeline"].get<std::string>() : std::string();
-}
-
-tl::unexpected<Error> inFile(Error error, const std::string& file)
-{
-    error.where = file + ", field pipeline" + (error.where.empty() ? std::string() : ", " + error.where);
-    return tl::unexpected(std::move(error));
 }
 
 /// An error about a text that was typed: it names the option's value where it names nothing yet.
@@ -48,24 +32,10 @@ tl::unexpected<Error> wrongUsage(Context& context, Error error)
 Expected<recipe::Pipeline> pipelineArgument(
     Context& context, const std::string& given, const recipe::StageRegistry& registry, bool hasDump)
 {
-    recipe::Pipeline pipeline;
-    if (isFile(given)) {
-        QS_TRY(json, io::readJsonFile(given, kLargestFile));
-        if (json.is_object() && json.contains("rules"))
-            return fail(Errc::InvalidArgument, "is a recipe, not a pipeline", given,
-                "give it to eval or export with --recipe; --pipeline takes one pipeline");
-        auto loaded = methodText(json).empty() ? recipe::pipelineFromJson(json, registry, given)
-                                               : recipe::parsePipeline(methodText(json), registry);
-        if (!loaded)
-            return methodText(json).empty() ? tl::unexpected(std::move(loaded).error())
-                                            : inFile(std::move(loaded).error(), given);
-        pipeline = std::move(*loaded);
-    } else {
-        auto parsed = recipe::parsePipeline(given, registry);
-        if (!parsed)
-            return typed(context, std::move(parsed).error(), given);
-        pipeline = std::move(*parsed);
-    }
+    auto loaded = recipe::loadPipeline(given, registry);
+    if (!loaded)
+        return isFile(given) ? tl::unexpected(std::move(loaded).error()) : typed(context, std::move(loaded).error(), given);
+    recipe::Pipeline pipeline = std::move(*loaded);
     if (auto checked = recipe::checkPipeline(pipeline, registry); !checked)
         return typed(context, std::move(checked).error(), given);
     if (!hasDump)
@@ -78,21 +48,9 @@ Expected<recipe::Pipeline> pipelineArgument(
 
 Expected<recipe::Recipe> recipeArgument(Context& context, const std::string& given, const recipe::StageRegistry& registry)
 {
-    if (isFile(given)) {
-        QS_TRY(json, io::readJsonFile(given, kLargestFile));
-        if (json.is_object() && json.contains("rules"))
-            return recipe::recipeFromJson(json, registry, given);
-        if (const std::string text = methodText(json); !text.empty()) {
-            auto pipeline = recipe::parsePipeline(text, registry);
-            if (!pipeline)
-                return inFile(std::move(pipeline).error(), given);
-            return recipe::uniformRecipe(*pipeline);
-        }
-        return recipe::loadRecipe(given, registry);
-    }
     auto recipe = recipe::loadRecipe(given, registry);
     if (!recipe)
-        return typed(context, std::move(recipe).error(), given);
+        return isFile(given) ? tl::unexpected(std::move(recipe).error()) : typed(context, std::move(recipe).error(), given);
     return std::move(*recipe);
 }
 

@@ -43,23 +43,6 @@ bool inBlocks(const model::LayerSpec& layer, const model::ModelSpec& spec)
     return layer.block >= 0 || spec.family == model::Family::Plain;
 }
 
-/// Size of the checkpoint as it lies on disk, with the bits per weight of its block layers.
-recipe::RecipeSize storedSizeOf(const model::Model& model)
-{
-    constexpr double kWeightShape = 16; // int64 [2] beside packed codes: says nothing about the weights
-    recipe::RecipeSize size = recipe::checkpointSize(model);
-    double bytes = 0, weights = 0;
-    for (const auto& layer : model.spec().layers) {
-        const io::TensorInfo* tensor = model.tensor(layer.weight);
-        if (!tensor || !inBlocks(layer, model.spec()))
-            continue;
-        bytes += static_cast<double>(tensor->bytes) - (tensor->dtype == DType::Packed ? kWeightShape : 0.0);
-        weights += static_cast<double>(layer.in) * static_cast<double>(layer.out);
-    }
-    size.bitsLayers = weights > 0 ? 8.0 * bytes / weights : 0.0;
-    return size;
-}
-
 /// Storage of the block layers: "BF16", or "Q4_1 + Q8_0".
 struct Storage {
     std::string types;
@@ -176,7 +159,7 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
         table.add(std::move(cells));
     };
     nlohmann::json referenceJson = scoresJson(report.reference);
-    const recipe::RecipeSize referenceSize = storedSizeOf(*reference);
+    const recipe::RecipeSize referenceSize = recipe::checkpointSize(*reference);
     addSize(referenceJson, referenceSize);
     referenceJson["model"] = options.reference.empty() ? options.model : options.reference;
     referenceJson["model_id"] = reference->id();
@@ -196,7 +179,7 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
             name = workspace.model->spec().name + (own.isFloat ? ", float" : ", as stored")
                 + (own.types.empty() ? "" : " (" + own.types + ")");
             entry["storage"] = own.types;
-            size = storedSizeOf(*workspace.model);
+            size = recipe::checkpointSize(*workspace.model);
         }
         entry["model"] = options.model;
         entry["model_id"] = workspace.model->id();

@@ -115,9 +115,22 @@ nlohmann::json pipelineToJson(const Pipeline& pipeline)
 
 Expected<Pipeline> pipelineFromJson(const nlohmann::json& json, const StageRegistry& registry, std::string_view where)
 {
+    const std::string place = fieldPlace(where, "pipeline");
+    if (json.is_object() && json.contains("rules"))
+        return fail(Errc::InvalidArgument, "is a recipe, not a pipeline", std::string(where),
+            "a pipeline is one set of stages; give a recipe to eval or export, or open it with a model");
+    if (json.is_object() && json.contains("id") && json.contains("pipeline") && json["pipeline"].is_string()) {
+        QS_CHECK(checkSchema(json, 1, where));
+        auto pipeline = parsePipeline(json["pipeline"].get<std::string>(), registry);
+        if (!pipeline) {
+            Error failed = std::move(pipeline).error();
+            failed.where = failed.where.empty() ? place : place + ", " + failed.where;
+            return tl::unexpected(std::move(failed));
+        }
+        return pipeline;
+    }
     QS_CHECK(checkKeys(json, {"schema", "pipeline"}, where));
     QS_CHECK(checkSchema(json, 1, where));
-    const std::string place = fieldPlace(where, "pipeline");
     const auto slots = json.find("pipeline");
     if (slots == json.end() || !slots->is_object())
         return fail(Errc::Format, "must be an object of slots", place);

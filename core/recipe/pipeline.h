@@ -34,7 +34,9 @@ struct Pipeline {
 Expected<Pipeline> parsePipeline(std::string_view text, const StageRegistry& registry);
 /// The same for canonical text only: method names are not looked up.
 Expected<Pipeline> parseCanonical(std::string_view text, const StageRegistry& registry);
-/// The same from JSON `{"schema": 1, "pipeline": {"transform": [{"stage": ..., "parameters": {...}}], ...}}`, or a file of it.
+/// The same from JSON `{"schema": 1, "pipeline": {"transform": [{"stage": ..., "parameters": {...}}], ...}}`, or from a
+/// method's file, whose "pipeline" is canonical text. Errors   Format or InvalidArgument with file and field; InvalidArgument
+/// for a recipe.
 Expected<Pipeline> pipelineFromJson(const nlohmann::json& json, const StageRegistry& registry, std::string_view where);
 nlohmann::json pipelineToJson(const Pipeline& pipeline);
 /// Text of P on the command line: a path if it ends in `.json`, else parsePipeline.

@@ -263,6 +263,17 @@ std::vector<model::LayerIndex> touchedLayers(const model::ModelSpec& spec, const
 RecipeSize checkpointSize(const model::Model& model)
 {
     RecipeSize size;
+    const model::ModelSpec& spec = model.spec();
+    double layerBytes = 0;
+    double layerWeights = 0;
+    for (const auto& layer : spec.layers) {
+        const io::TensorInfo* tensor = model.tensor(layer.weight);
+        if (!tensor || (layer.block < 0 && spec.family != model::Family::Plain))
+            continue;
+        layerBytes += static_cast<double>(tensor->bytes) - (tensor->dtype == DType::Packed ? kWeightShapeBytes : 0.0);
+        layerWeights += static_cast<double>(layer.in) * static_cast<double>(layer.out);
+    }
+    size.bitsLayers = layerWeights > 0 ? 8.0 * layerBytes / layerWeights : 0.0;
     double elements = 0;
     for (const io::TensorInfo& tensor : model.checkpoint().tensors()) {
         size.bytesFile += static_cast<double>(tensor.bytes);

@@ -108,10 +108,10 @@ struct Evaluation {
         std::string name;
         std::string pipelineText; ///< Empty for the assigned recipe.
         model::EvalScores scores;
-        double bitsLayers = 0;
+        recipe::RecipeSize size; ///< Of the checkpoint that an export writes.
     };
     model::EvalScores reference;
-    double referenceBits = 0;
+    recipe::RecipeSize referenceSize; ///< Of the model as it lies on disk.
     std::vector<Candidate> candidates;
     std::map<std::string, std::string> protocol;
 };

@@ -288,21 +288,13 @@ Expected<Evaluation> evaluate(const std::shared_ptr<const recipe::Runner>& runne
     Evaluation evaluation;
     evaluation.reference = report.reference;
     evaluation.protocol = report.protocol;
-    double layerBits = 0;
-    double layerWeights = 0;
-    for (const model::LayerSpec& layer : model->spec().layers) {
-        if (const io::TensorInfo* tensor = model->tensor(layer.weight)) {
-            layerBits += static_cast<double>(tensor->bytes) * 8;
-            layerWeights += static_cast<double>(layer.in) * static_cast<double>(layer.out);
-        }
-    }
-    evaluation.referenceBits = layerWeights > 0 ? layerBits / layerWeights : 0;
+    evaluation.referenceSize = recipe::checkpointSize(*model);
     for (std::size_t i = 0; i < candidates.size(); ++i) {
         Evaluation::Candidate candidate;
         candidate.name = candidates[i].name;
         candidate.pipelineText = candidates[i].pipelineText;
         candidate.scores = report.candidates.at(i);
-        candidate.bitsLayers = replacements[i]->bits().perWeight();
+        candidate.size = replacements[i]->size();
         evaluation.candidates.push_back(std::move(candidate));
     }
     return evaluation;

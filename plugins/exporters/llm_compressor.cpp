@@ -19,9 +19,11 @@ using recipe::ExportReport;
 using recipe::Finding;
 using recipe::Slot;
 
-/// Layers with the same pipeline: one group of modifiers.
+/// Layers with the same pipeline and the same scheme: one group of modifiers. One pipeline can mean two schemes, for a group as
+/// wide as a layer is one scale per row there.
 struct Group {
     recipe::Pipeline pipeline;
+    std::optional<WeightScheme> scheme;
     std::vector<model::LayerIndex> layers;
 };
 
@@ -32,14 +34,14 @@ std::vector<Group> groupsOf(const ExportInput& input)
         const auto& pipeline = input.assignment.layers[i];
         if (!pipeline)
             continue;
-        // A group size that was resolved differently for another width is still the same modifier only if the scheme is the
-        // same.
+        // What no scheme can say is refused by the lint, which asks again.
+        const auto scheme = weightScheme(*pipeline, input.runner->model().spec().layers[i].in).value_or(std::nullopt);
         Group* found = nullptr;
         for (auto& group : groups)
-            if (group.pipeline == *pipeline)
+            if (group.pipeline == *pipeline && group.scheme == scheme)
                 found = &group;
         if (!found)
-            found = &groups.emplace_back(Group{*pipeline, {}});
+            found = &groups.emplace_back(Group{*pipeline, scheme, {}});
         found->layers.push_back(static_cast<model::LayerIndex>(i));
     }
     return groups;
@@ -210,7 +212,9 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
             out << YAML::EndMap << YAML::EndMap;
         }
         if (!pipeline[Slot::Grid].empty()) {
-            QS_TRY(scheme, weightScheme(pipeline, spec.layers[static_cast<std::size_t>(group.layers.front())].in));
+            if (!group.scheme)
+                return fail(Errc::Unsupported, "its grid has no scheme",
+                    spec.layers[static_cast<std::size_t>(group.layers.front())].name);
             const auto* solver = only(pipeline, Slot::Rounding);
             const bool gptq = solver && solver->id == "obs";
             const std::string order = gptq ? recipe::textValue(solver->parameters, "actorder") : "none";
@@ -221,7 +225,7 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
             out << YAML::Key << "config_groups" << YAML::Value << YAML::BeginMap << YAML::Key << "group_0" << YAML::Value
                 << YAML::BeginMap;
             list(out, "targets", targets);
-            weights(out, *scheme, order);
+            weights(out, *group.scheme, order);
             if (const auto* act = only(pipeline, Slot::ActivationGrid))
                 activations(out, *act);
             out << YAML::EndMap << YAML::EndMap;
@@ -286,7 +290,8 @@ Expected<ExportReport> LlmCompressorExporter::fill(const ExportInput& input, con
                 modifiers += group.second.size();
     if (modifiers == 0)
         return fail(Errc::Internal, "the recipe that was written has no modifier", "recipe.yaml", "report this as a bug");
-    report.findings.push_back({"recipe-non-empty", "info", "recipe.yaml", fmt::format("{} modifiers", modifiers)});
+    report.findings.push_back(
+        {"recipe-non-empty", "info", "recipe.yaml", fmt::format("{} modifier{}", modifiers, modifiers == 1 ? "" : "s")});
     report.verified = true;
     report.files = {"recipe.yaml", "RUN.md"};
     return report;

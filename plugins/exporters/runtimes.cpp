@@ -18,16 +18,19 @@ template <class T> bool holds(const nlohmann::json& list, const T& value)
 /// Why a runtime does not load it; empty when it does.
 std::string refusal(const nlohmann::json& runtime, const CheckpointFacts& facts)
 {
-    if (!holds(runtime["reads"], facts.format))
-        return fmt::format("does not read {}; {}", facts.format, runtime["note"].get<std::string>());
+    if (!holds(runtime["reads"], facts.format)) {
+        const auto advice = runtime["refuses"].find(facts.format);
+        return fmt::format(
+            "does not read {}{}", facts.format, advice == runtime["refuses"].end() ? "" : "; " + advice->get<std::string>());
+    }
     if (facts.format != "compressed-tensors")
         return {};
     for (const int bits : facts.symmetricBits)
         if (!holds(runtime["bits"], bits))
-            return fmt::format("{}-bit symmetric weights; {}", bits, runtime["note"].get<std::string>());
+            return fmt::format("{}-bit symmetric weights; {}", bits, runtime["widths"].get<std::string>());
     for (const int bits : facts.asymmetricBits)
         if (!holds(runtime["asymmetric_bits"], bits))
-            return fmt::format("{}-bit asymmetric weights; {}", bits, runtime["note"].get<std::string>());
+            return fmt::format("{}-bit asymmetric weights; {}", bits, runtime["widths"].get<std::string>());
     if (!runtime["groups"].empty())
         for (const Index group : facts.groups)
             if (!holds(runtime["groups"], group))
@@ -53,12 +56,21 @@ std::vector<recipe::RuntimeVerdict> verdicts(const CheckpointFacts& facts)
         if (facts.broken) {
             verdict.loads = "no";
             verdict.why = "the checkpoint has errors";
+        } else if (facts.plain) {
+            verdict.loads = "no";
+            verdict.why = "no config.json: there is no architecture to build";
+        } else if (!facts.uncheckedMethod.empty()) {
+            verdict.loads = "unknown";
+            verdict.why = "quantized by '" + facts.uncheckedMethod + "', which this version does not check";
+        } else if (const auto unknown = runtime["unknown"].find(facts.format); unknown != runtime["unknown"].end()) {
+            verdict.loads = "unknown";
+            verdict.why = unknown->get<std::string>();
         } else if (const std::string why = refusal(runtime, facts); !why.empty()) {
             verdict.loads = "no";
             verdict.why = why;
         } else {
             verdict.loads = "yes";
-            verdict.why = facts.format == "compressed-tensors" ? runtime["note"].get<std::string>() : "reads " + facts.format;
+            verdict.why = facts.format == "compressed-tensors" ? runtime["widths"].get<std::string>() : "reads " + facts.format;
         }
         list.push_back(std::move(verdict));
     }

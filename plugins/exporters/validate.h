@@ -16,6 +16,8 @@ struct CheckpointFacts {
     bool sparsityTargets = false;
     bool activationOrder = false; ///< Columns are grouped by g_idx.
     bool broken = false; ///< A finding of severity error.
+    bool plain = false; ///< Tensors without a config: nothing says what to build of them.
+    std::string uncheckedMethod; ///< quant_method of a format that is not checked here; empty otherwise.
 };
 /// Looks the facts up in the runtime table (runtimes.json).
 std::vector<recipe::RuntimeVerdict> verdicts(const CheckpointFacts& facts);

@@ -300,6 +300,7 @@ Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, cons
     } else if (quantization.is_object()) {
         report.findings.push_back(
             {"quant-method", "warning", "quantization_config.quant_method", "'" + method + "' is not checked by this version"});
+        facts.uncheckedMethod = method.empty() ? "?" : method;
     }
     const auto opened = model::openModel(path);
     if (!opened) {
@@ -310,13 +311,14 @@ Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, cons
     } else {
         if ((*opened)->checkpoint().format() == "gguf")
             facts.format = "gguf";
+        facts.plain = (*opened)->spec().family == model::Family::Plain;
         for (const auto& problem : (*opened)->spec().problems)
             report.findings.push_back({"config-tensors-agree", problem.severity, problem.where, problem.message});
         if (facts.format == "compressed-tensors")
             lint.match(**opened);
         QS_CHECK(lintValues(**opened, report.findings, job));
     }
-    report.kind = facts.format == "gguf" ? "gguf" : facts.format + " checkpoint";
+    report.kind = facts.format == "gguf" ? "gguf" : facts.plain ? "tensors without config.json" : facts.format + " checkpoint";
     for (const auto& finding : report.findings)
         facts.broken = facts.broken || finding.severity == "error";
     report.runtimes = verdicts(facts);

@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::size_t kShareBars = 16;
 constexpr int kScoreRows = 12;
+constexpr double kMegabyte = 1e6;
 
 } // namespace
 
@@ -102,7 +103,7 @@ void ComparePanel::drawPareto()
             const std::string text = recipe::formatPipeline(pipeline);
             for (const auto& candidate : evaluation.value->candidates) {
                 if (candidate.pipelineText == text)
-                    point = {candidate.bitsLayers, candidate.scores.klMean};
+                    point = {candidate.size.bitsLayers, candidate.scores.klMean};
             }
         } else if (const auto* result = bench().modelResult(pipeline);
                    result && result->ready() && !result->value->layers.empty()) {
@@ -262,10 +263,15 @@ void ComparePanel::fillScores()
             MetricColumn::Kind::Number},
         {tr("bits / weight"), tr("Compressed layers only: all codes, scales, zeros and indices × 1 / number of weights"),
             MetricColumn::Kind::Number},
+        {tr("file bits"), tr("Every tensor of the checkpoint, those between the layers as well: bits × 1 / number of elements"),
+            MetricColumn::Kind::Number},
+        {tr("file, MB"), tr("Bytes of all tensors of the checkpoint that an export writes, 1 MB = 10⁶ bytes"),
+            MetricColumn::Kind::Number},
         {tr("seconds"), tr("Wall time of the run over the text"), MetricColumn::Kind::Number}};
     std::vector<std::vector<QVariant>> rows;
     rows.push_back({tr("float, as stored"), e.reference.perplexity, e.reference.perplexitySe, QVariant(), QVariant(),
-        QVariant(), QVariant(), QVariant(), e.referenceBits, e.reference.seconds});
+        QVariant(), QVariant(), QVariant(), e.referenceSize.bitsLayers, e.referenceSize.bitsFile,
+        e.referenceSize.bytesFile / kMegabyte, e.reference.seconds});
     const auto& pipelines = bench().state().pipelines;
     for (const auto& c : e.candidates) {
         // The evaluation may be older than the letters.
@@ -275,7 +281,8 @@ void ComparePanel::fillScores()
                 name = nameOf(i);
         }
         rows.push_back({name, c.scores.perplexity, c.scores.perplexitySe, c.scores.klMean, c.scores.klSe, c.scores.klP99,
-            c.scores.top1Agreement, c.scores.deltaNll, c.bitsLayers, c.scores.seconds});
+            c.scores.top1Agreement, c.scores.deltaNll, c.size.bitsLayers, c.size.bitsFile, c.size.bytesFile / kMegabyte,
+            c.scores.seconds});
     }
     m_scores->metrics()->set(std::move(columns), std::move(rows));
     m_scores->fitHeight(kScoreRows);

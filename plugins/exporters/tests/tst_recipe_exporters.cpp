@@ -198,6 +198,26 @@ private Q_SLOTS:
         QCOMPARE(targets["QuantizationModifier"].size(), std::size_t{4});
     }
 
+    /// A group as wide as a layer is one scale per row there: one pipeline, two schemes.
+    void yamlOfOnePipelineWithTwoSchemes()
+    {
+        const std::filesystem::path file = freshPath().replace_extension(".gguf");
+        test::writeFile(file, test::blockQuantizedGguf()); // 32 inputs, 64 for down_proj
+        QS_REQUIRE(model, model::openModel(file));
+        QS_REQUIRE(input, m_families.input(model, "rtn(bits=4, group=32)"));
+        const std::filesystem::path out = freshPath();
+        QS_VERIFY_OK(m_yaml->write(input, out, {}));
+        const YAML::Node stage = YAML::LoadFile((out / "recipe.yaml").string())["compression_stage"];
+        QCOMPARE(stage.size(), std::size_t{2});
+        std::map<std::string, std::size_t> targets;
+        for (const auto& group : stage)
+            for (const auto& modifier : group.second) {
+                const auto scheme = modifier.second["config_groups"]["group_0"];
+                targets[scheme["weights"]["strategy"].as<std::string>()] = scheme["targets"].size();
+            }
+        QCOMPARE(targets, (std::map<std::string, std::size_t>{{"channel", 6}, {"group", 1}}));
+    }
+
     void runSheet()
     {
         QS_REQUIRE(input, m_families.input(m_model, "gptq(bits=4, group=16)"));

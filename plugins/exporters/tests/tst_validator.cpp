@@ -208,6 +208,41 @@ private Q_SLOTS:
             QCOMPARE(verdict(report, "transformers"), std::string("no"));
     }
 
+    /// Nothing says what to build of tensors alone; a method that is not checked is not promised; reasons fit the kind of file.
+    void runtimesOfOtherKinds()
+    {
+        const auto validate = [&](const fs::path& path) { return m_families.exporters.validate(path, m_families.stages, {}); };
+        const auto why = [](const ValidationReport& report, const std::string& runtime) {
+            for (const auto& each : report.runtimes)
+                if (each.runtime == runtime)
+                    return each.why;
+            return std::string();
+        };
+        const fs::path plain = freshPath("matrices.safetensors");
+        test::writeFile(plain, test::safetensorsOf({{"a.weight", {"F32", {8, 4}, std::string(128, '\1')}}}));
+        QS_REQUIRE(matrices, validate(plain));
+        QCOMPARE(matrices.kind, std::string("tensors without config.json"));
+        QCOMPARE(matrices.runtimes.size(), 4U);
+        for (const auto& runtime : matrices.runtimes) {
+            QCOMPARE(runtime.loads, std::string("no"));
+            QVERIFY2(runtime.why.find("no config.json") != std::string::npos, runtime.why.c_str());
+        }
+        const fs::path file = freshPath("model.gguf");
+        test::writeFile(file, test::blockQuantizedGguf());
+        QS_REQUIRE(gguf, validate(file));
+        QCOMPARE(verdict(gguf, "llama.cpp"), std::string("yes"));
+        QCOMPARE(verdict(gguf, "vLLM"), std::string("unknown"));
+        QS_REQUIRE(dense, validate(fs::path(QS_GOLDEN_DIR) / "model" / "llama_gqa"));
+        QCOMPARE(verdict(dense, "vLLM"), std::string("yes"));
+        QCOMPARE(verdict(dense, "llama.cpp"), std::string("no"));
+        QCOMPARE(why(dense, "llama.cpp"), std::string("does not read safetensors; convert it with convert_hf_to_gguf first"));
+        Checkpoint other = m_good;
+        other.quantization() = {{"quant_method", "gptq"}, {"bits", 4}};
+        QS_REQUIRE(foreign, validate(write(other)));
+        for (const auto& runtime : foreign.runtimes)
+            QVERIFY2(runtime.loads != "yes", runtime.runtime.c_str());
+    }
+
     void badRecipes_data()
     {
         QTest::addColumn<QString>("yaml");

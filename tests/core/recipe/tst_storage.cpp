@@ -156,7 +156,7 @@ private Q_SLOTS:
         const RecipeSize size = checkpointSize(*m_model);
         QCOMPARE(size.bytesFile, 2.0 * elements);
         QCOMPARE(size.bitsFile, 16.0);
-        QCOMPARE(size.bitsLayers, 0.0);
+        QCOMPARE(size.bitsLayers, 16.0);
         // One layer of 16 x 16 with one float32 scale per row, and weight_shape.
         const auto first = m_model->spec().layers.front();
         quant::BitsCount bits;
