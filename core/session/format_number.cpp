@@ -27,10 +27,11 @@ QString numberText(double value, int digits)
         return value > 0 ? QStringLiteral("inf") : QStringLiteral("-inf");
     if (value == 0)
         return QStringLiteral("0");
-    const double magnitude = std::floor(std::log10(std::abs(value)));
+    // Of the rounded value: 0.9996 has three digits as 1.00.
+    const int magnitude = QString::number(value, 'e', digits - 1).section(u'e', 1).toInt();
     if (magnitude < -4 || magnitude >= 9)
         return QString::number(value, 'e', digits - 1);
-    const int decimals = std::max(0, digits - 1 - static_cast<int>(magnitude));
+    const int decimals = std::max(0, digits - 1 - magnitude);
     QString text = numberLocale().toString(value, 'f', decimals);
     return text;
 }

@@ -2,6 +2,7 @@
 #include "core/session/layer_tree_model.h"
 
 #include "core/session/format_number.h"
+#include "core/session/session_document.h"
 
 #include <QRegularExpression>
 
@@ -13,6 +14,38 @@ namespace qs::session {
 namespace {
 
 constexpr quintptr kBlockId = 0; ///< Internal id of block rows; layers carry their row + 1.
+
+bool isCompared(int column)
+{
+    return column >= LayerTreeModel::FirstCompared;
+}
+
+bool isNumber(int column)
+{
+    return (column >= LayerTreeModel::Bits && column <= LayerTreeModel::LostBits) || column == LayerTreeModel::Size
+        || isCompared(column);
+}
+
+/// Shares that are shown in percent, and of which a block shows the worst.
+bool isError(int column)
+{
+    return column == LayerTreeModel::Error || column == LayerTreeModel::Sensitivity || isCompared(column);
+}
+
+QString metricText(int column, double value)
+{
+    if (std::isnan(value))
+        return QStringLiteral("–");
+    if (isError(column))
+        return QString::number(value * 100, 'f', 2);
+    if (column == LayerTreeModel::Bits)
+        return QString::number(value, 'f', 2);
+    if (column == LayerTreeModel::Outliers)
+        return QString::number(value, 'f', 0);
+    if (column == LayerTreeModel::Condition && std::isinf(value))
+        return QStringLiteral("deficient");
+    return numberText(value);
+}
 
 } // namespace
 
@@ -100,6 +133,13 @@ void LayerTreeModel::setErrorKind(ErrorKind kind)
     Q_EMIT headerDataChanged(Qt::Horizontal, Error, Error);
 }
 
+void LayerTreeModel::setCompared(const QStringList& labels, bool outputErrors)
+{
+    m_compared = labels;
+    m_comparedOutput = outputErrors;
+    Q_EMIT headerDataChanged(Qt::Horizontal, FirstCompared, ColumnCount - 1);
+}
+
 QModelIndex LayerTreeModel::indexOf(model::LayerIndex layer, int column) const
 {
     for (std::size_t i = 0; i < m_rows.size(); ++i) {
@@ -154,9 +194,17 @@ double LayerTreeModel::value(const LayerRow& row, int column) const
     case Error: return row.error;
     case Sensitivity: return row.sensitivity;
     case Outliers: return row.outliers;
+    case MaxOverMedian: return row.maxOverMedian;
+    case Kurtosis: return row.kurtosis;
+    case TokensPerChannel: return row.tokensPerChannel;
+    case Condition: return row.condition;
+    case Qsur: return row.qsur;
+    case LostBits: return row.lostBits;
     case Size: return row.bytes;
-    default: return std::numeric_limits<double>::quiet_NaN();
+    default: break;
     }
+    return isCompared(column) ? row.compared[static_cast<std::size_t>(column - FirstCompared)]
+                              : std::numeric_limits<double>::quiet_NaN();
 }
 
 double LayerTreeModel::worst(const std::vector<int>& rows, int column) const
@@ -174,11 +222,8 @@ QVariant LayerTreeModel::data(const QModelIndex& index, int role) const
 {
     if (!checkIndex(index, CheckIndexOption::IndexIsValid))
         return {};
-    if (role == Qt::TextAlignmentRole) {
-        const bool number = index.column() == Bits || index.column() == Error || index.column() == Sensitivity
-            || index.column() == Outliers || index.column() == Size;
-        return QVariant::fromValue((number ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
-    }
+    if (role == Qt::TextAlignmentRole)
+        return QVariant::fromValue((isNumber(index.column()) ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
     if (index.internalId() == kBlockId)
         return blockData(static_cast<std::size_t>(index.row()), index.column(), role);
     return layerData(m_rows[index.internalId() - 1], index.column(), role);
@@ -208,14 +253,10 @@ QVariant LayerTreeModel::layerData(const LayerRow& row, int column, int role) co
     switch (column) {
     case Layer: return m_mode == Mode::Flat ? row.shortName : row.shortName.section(u'.', row.block >= 0 ? 1 : 0);
     case Pipeline: return row.pipeline.isEmpty() ? QStringLiteral("–") : row.pipeline;
-    case Bits: return std::isnan(row.bits) ? QStringLiteral("–") : QString::number(row.bits, 'f', 2);
-    case Error: return std::isnan(row.error) ? QStringLiteral("–") : QString::number(row.error * 100, 'f', 2);
-    case Sensitivity: return std::isnan(row.sensitivity) ? QStringLiteral("–") : QString::number(row.sensitivity * 100, 'f', 2);
-    case Outliers: return std::isnan(row.outliers) ? QStringLiteral("–") : QString::number(row.outliers, 'f', 0);
     case Shape: return QStringLiteral("%1 → %2").arg(row.in).arg(row.out);
     case Type: return row.dtype;
     case Size: return bytesText(row.bytes);
-    default: return {};
+    default: return metricText(column, value(row, column));
     }
 }
 
@@ -228,18 +269,16 @@ QVariant LayerTreeModel::blockData(std::size_t position, int column, int role) c
     case NameRole: return {};
     case WorstRole: return false;
     case SortRole: return column == Layer ? QVariant(block.number) : QVariant(worst(block.rows, column));
-    case Qt::ToolTipRole:
-        return column == Error || column == Sensitivity ? QVariant(QStringLiteral("the worst layer of the block")) : QVariant();
+    case Qt::ToolTipRole: return isError(column) ? QVariant(QStringLiteral("the worst layer of the block")) : QVariant();
     case Qt::DisplayRole: break;
     default: return {};
     }
+    if (isError(column)) {
+        const double v = worst(block.rows, column);
+        return std::isnan(v) ? QStringLiteral("–") : QStringLiteral("≤ %1").arg(metricText(column, v));
+    }
     switch (column) {
     case Layer: return block.number < 0 ? QStringLiteral("outside the blocks") : QStringLiteral("block %1").arg(block.number);
-    case Error:
-    case Sensitivity: {
-        const double v = worst(block.rows, column);
-        return std::isnan(v) ? QStringLiteral("–") : QStringLiteral("≤ %1").arg(QString::number(v * 100, 'f', 2));
-    }
     case Size: {
         double bytes = 0;
         for (const int i : block.rows)
@@ -254,11 +293,8 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
 {
     if (orientation != Qt::Horizontal)
         return {};
-    if (role == Qt::TextAlignmentRole) {
-        const bool number
-            = section == Bits || section == Error || section == Sensitivity || section == Outliers || section == Size;
-        return QVariant::fromValue((number ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
-    }
+    if (role == Qt::TextAlignmentRole)
+        return QVariant::fromValue((isNumber(section) ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
     if (role == Qt::ToolTipRole) {
         switch (section) {
         case Bits:
@@ -279,8 +315,20 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
         case Sensitivity:
             return QStringLiteral("Output error of rtn(bits=4, group=auto, grid=asym-0). It screens; it does not rank impact");
         case Outliers: return QStringLiteral("Input channels with max |x| ≥ 6 (LLM.int8 criterion)");
-        default: return {};
+        case MaxOverMedian: return QStringLiteral("Largest channel max |x| of the input / median of all channels");
+        case Kurtosis: return QStringLiteral("m4 / m2² of the inputs, centred by channel and pooled; a Gaussian has 3");
+        case TokensPerChannel: return QStringLiteral("Calibration tokens / input channels; below 1 the Hessian is singular");
+        case Condition: return QStringLiteral("λ max / λ min of C = Σ x xᵀ / tokens, undamped");
+        case Qsur: return QStringLiteral("r = V(box) / V(ellipsoid) of the inputs, per dimension: see the QSUR view");
+        case LostBits: return QStringLiteral("Bits per channel that the inputs lose to the box around them: see the QSUR view");
+        default: break;
         }
+        if (const int i = section - FirstCompared; isCompared(section) && i < m_compared.size())
+            return QStringLiteral("%1, of pipeline %2 over all layers: %3")
+                .arg(m_comparedOutput ? QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ), C of the holdout")
+                                      : QStringLiteral("Σ dW² / Σ W²"),
+                    pipelineLetter(static_cast<std::size_t>(i)), m_compared[i]);
+        return {};
     }
     if (role != Qt::DisplayRole)
         return {};
@@ -298,10 +346,16 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
         return {};
     case Sensitivity: return QStringLiteral("Sensitivity, %");
     case Outliers: return QStringLiteral("Outliers");
+    case MaxOverMedian: return QStringLiteral("Max / median");
+    case Kurtosis: return QStringLiteral("Kurtosis");
+    case TokensPerChannel: return QStringLiteral("Tokens / channel");
+    case Condition: return QStringLiteral("Condition");
+    case Qsur: return QStringLiteral("QSUR r");
+    case LostBits: return QStringLiteral("Lost bits");
     case Shape: return QStringLiteral("In → out");
     case Type: return QStringLiteral("Type");
     case Size: return QStringLiteral("Size");
-    default: return {};
+    default: return QStringLiteral("%1, %").arg(pipelineLetter(static_cast<std::size_t>(section - FirstCompared)));
     }
 }
 

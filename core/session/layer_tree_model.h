@@ -7,10 +7,13 @@
 #include <QRegularExpression>
 #include <QSortFilterProxyModel>
 
+#include <array>
 #include <limits>
 #include <vector>
 
 namespace qs::session {
+
+inline constexpr int kComparedColumns = 8; ///< Pipelines beyond are not columns of the tree.
 
 /// One layer as the tree shows it. NaN: not known yet.
 struct LayerRow {
@@ -26,6 +29,18 @@ struct LayerRow {
     double error = std::numeric_limits<double>::quiet_NaN(); ///< See LayerTreeModel::setErrorKind.
     double sensitivity = std::numeric_limits<double>::quiet_NaN(); ///< Output error of 4-bit RTN (asym-0, automatic group).
     double outliers = std::numeric_limits<double>::quiet_NaN(); ///< Input channels with max |x| >= 6.
+    double maxOverMedian = std::numeric_limits<double>::quiet_NaN(); ///< Of the input channels' max |x|.
+    double kurtosis = std::numeric_limits<double>::quiet_NaN(); ///< Of the inputs, centred and pooled.
+    double tokensPerChannel = std::numeric_limits<double>::quiet_NaN(); ///< Calibration tokens / input channels.
+    double condition = std::numeric_limits<double>::quiet_NaN(); ///< Of C, undamped; infinite where the rank is deficient.
+    double qsur = std::numeric_limits<double>::quiet_NaN(); ///< r of the inputs.
+    double lostBits = std::numeric_limits<double>::quiet_NaN(); ///< Per channel, of the inputs.
+    /// Error under the compared pipelines A, B, C ... where they were run over all layers.
+    std::array<double, kComparedColumns> compared = [] {
+        std::array<double, kComparedColumns> none{};
+        none.fill(std::numeric_limits<double>::quiet_NaN());
+        return none;
+    }();
 };
 
 /// What the error column means for every row at once, so that numbers down the column compare.
@@ -35,7 +50,27 @@ enum class ErrorKind { RtnWeight, RtnOutput, AssignedOutput, AssignedWeight };
 class LayerTreeModel : public QAbstractItemModel {
     Q_OBJECT
 public:
-    enum Column { Layer, Pipeline, Bits, Error, Sensitivity, Outliers, Shape, Type, Size, ColumnCount };
+    enum Column {
+        Layer,
+        Pipeline,
+        Bits,
+        Error,
+        Sensitivity,
+        Outliers,
+        MaxOverMedian,
+        Kurtosis,
+        TokensPerChannel,
+        Condition,
+        Qsur,
+        LostBits,
+        Shape,
+        Type,
+        Size,
+        FirstCompared,
+        ColumnCount = FirstCompared + kComparedColumns
+    };
+    /// Columns that need the spectrum of each layer's input: Workbench::measureSpectra() fills them.
+    static bool needsSpectra(int column) { return column == Condition || column == Qsur || column == LostBits; }
     enum Role { SortRole = Qt::UserRole + 1, LayerRole, BlockRole, NameRole, WorstRole };
     enum class Mode { Flat, Blocks };
 
@@ -47,6 +82,10 @@ public:
     Mode mode() const { return m_mode; }
     void setErrorKind(ErrorKind kind);
     ErrorKind errorKind() const { return m_errorKind; }
+    /// Labels of the compared pipelines, for the columns' tips; `outputErrors`: their numbers are output errors, else weight
+    /// errors.
+    void setCompared(const QStringList& labels, bool outputErrors);
+    int comparedCount() const { return static_cast<int>(std::min<qsizetype>(m_compared.size(), kComparedColumns)); }
     const std::vector<LayerRow>& rows() const { return m_rows; }
     QModelIndex indexOf(model::LayerIndex layer, int column = 0) const;
 
@@ -73,8 +112,10 @@ private:
     std::vector<std::pair<int, int>> m_place; ///< Of each row: block position and place in it.
     Mode m_mode = Mode::Flat;
     ErrorKind m_errorKind = ErrorKind::RtnWeight;
+    QStringList m_compared;
+    bool m_comparedOutput = false;
     double m_worstLimit
-        = std::numeric_limits<double>::infinity(); ///< Errors above are drawn as trouble: five times the median.
+        = std::numeric_limits<double>::infinity(); ///< Errors above are drawn as trouble: three times the median.
 };
 
 /// Filters by words that must all hold: a block number or range ("3", "0-5"), a storage type ("bf16"), or a regular expression

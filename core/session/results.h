@@ -51,13 +51,21 @@ struct OpenedModel {
 struct RankedLayer {
     double rtnWeightError = 0; ///< sum dW^2 / sum W^2, 4-bit RTN (asym-0, automatic group).
     std::optional<double> sensitivity; ///< Output error of the same; needs a dump.
-    std::optional<Index> outlierChannels; ///< Input channels with max |x| >= 6.
+    std::optional<analysis::Outliers> outliers; ///< Of the inputs; needs a dump.
+    double tokensPerChannel = 0; ///< 0 without calibration.
     std::optional<Error> error; ///< Why this layer has no numbers (NaN in W, ...).
 };
 struct Ranking {
     std::vector<RankedLayer> layers; ///< By LayerIndex.
     bool withDump = false;
 };
+
+/// What the spectrum of a layer's input says; costs an eigen-decomposition per input, so it is computed when asked for.
+struct InputSpectrum {
+    double condition = 0; ///< Infinite where the rank is deficient.
+    double qsur = 0, lostBits = 0; ///< NaN where no volume is defined.
+};
+using Spectra = std::vector<std::optional<InputSpectrum>>; ///< By LayerIndex; nothing for layers without calibration.
 
 /// What the analysis views show of one layer.
 struct LayerView {
@@ -99,7 +107,9 @@ struct LayerResult {
 struct ModelResult {
     std::string pipelineText;
     std::map<model::LayerIndex, LayerResult> layers;
-    recipe::RecipeSize size;
+    Index skipped = 0; ///< Layers that were left out because the dump has no statistics for them.
+    std::string whySkipped; ///< The last of them.
+    recipe::RecipeSize size; ///< bitsLayers: of the measured layers. The file's only when none was left out.
 };
 
 /// End-to-end scores of several candidates on one text.

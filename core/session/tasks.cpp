@@ -144,7 +144,7 @@ Expected<Ranking> rankLayers(
     Ranking ranking;
     ranking.withDump = dump != nullptr;
     ranking.layers.resize(layers.size());
-    std::map<std::string, Index> outliersOf; // layers of one input share it
+    std::map<std::string, analysis::Outliers> outliersOf; // layers of one input share it
     for (std::size_t i = 0; i < layers.size(); ++i) {
         QS_CHECK(job.poll());
         job.progress(static_cast<double>(i) / static_cast<double>(layers.size()), layers[i].name);
@@ -172,14 +172,50 @@ Expected<Ranking> rankLayers(
         ranked.rtnWeightError = sensitivity->weightError;
         ranked.sensitivity = sensitivity->outputError;
         if (stats) {
+            ranked.tokensPerChannel
+                = static_cast<double>(stats->fit.count() + stats->holdout.count()) / static_cast<double>(layers[i].in);
             const auto known = outliersOf.find(layers[i].inputId);
             if (known != outliersOf.end())
-                ranked.outlierChannels = known->second;
+                ranked.outliers = known->second;
             else if (const auto outliers = analysis::findOutliers(*stats))
-                ranked.outlierChannels = outliersOf[layers[i].inputId] = outliers->int8Channels;
+                ranked.outliers = outliersOf[layers[i].inputId] = *outliers;
         }
     }
     return ranking;
+}
+
+Expected<Spectra> inputSpectra(
+    const model::Model& model, const stats::CalibrationDump& dump, Backend& backend, const JobContext& job)
+{
+    const auto& layers = model.spec().layers;
+    Spectra spectra(layers.size());
+    std::map<std::string, std::optional<InputSpectrum>> known; // layers of one input share it
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        QS_CHECK(job.poll());
+        job.progress(static_cast<double>(i) / static_cast<double>(layers.size()), layers[i].name);
+        const std::string input = dump.inputOf(layers[i].name);
+        if (input.empty())
+            continue;
+        if (const auto it = known.find(input); it != known.end()) {
+            spectra[i] = it->second;
+            continue;
+        }
+        auto& spectrum = known[input];
+        QS_TRY(stats, dump.stats(layers[i].name));
+        QS_TRY(analysed, analysis::analyzeInput(*stats, backend, {}, job));
+        if (analysed.hessian) {
+            constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+            spectrum = InputSpectrum{kNaN, kNaN, kNaN};
+            if (analysed.hessian->rank)
+                spectrum->condition = analysed.hessian->condition.value_or(std::numeric_limits<double>::infinity());
+            if (analysed.qsur) {
+                spectrum->qsur = analysed.qsur->r;
+                spectrum->lostBits = analysed.qsur->lostBits;
+            }
+        }
+        spectra[i] = spectrum;
+    }
+    return spectra;
 }
 
 Expected<LayerView> inspectLayer(const model::Model& model, model::LayerIndex layer, const stats::CalibrationDump* dump,
@@ -228,8 +264,11 @@ Expected<LayerResult> compareLayer(const recipe::Runner& runner, model::LayerInd
     return toResult(runner, layer, W, std::move(compressed), nullptr, backend, job);
 }
 
-Expected<ModelResult> measureAssignment(
-    const recipe::Runner& runner, const recipe::Assignment& assignment, Backend& backend, const JobContext& job)
+namespace {
+
+/// `skip`: layers whose statistics the dump lacks are counted and left out instead of ending the run.
+Expected<ModelResult> measureLayers(
+    const recipe::Runner& runner, const recipe::Assignment& assignment, bool skip, Backend& backend, const JobContext& job)
 {
     ModelResult result;
     std::map<model::LayerIndex, quant::BitsCount> bits;
@@ -247,22 +286,39 @@ Expected<ModelResult> measureAssignment(
         JobContext quiet = part;
         quiet.onProgress = nullptr;
         const auto layer = static_cast<model::LayerIndex>(i);
-        QS_TRY(compressed, runner.compress(layer, assignment, quiet));
+        ++done;
+        auto compressed = runner.compress(layer, assignment, quiet);
+        if (!compressed && skip && compressed.error().code == Errc::NotFound) {
+            ++result.skipped;
+            result.whySkipped = compressed.error().line();
+            continue;
+        }
+        if (!compressed)
+            return tl::unexpected(std::move(compressed).error());
         QS_TRY(W, runner.model().loadWeight(layers[i]));
-        QS_TRY(measured, toResult(runner, layer, W, std::move(compressed), nullptr, backend, quiet));
+        QS_TRY(measured, toResult(runner, layer, W, std::move(*compressed), nullptr, backend, quiet));
         bits[layer] = measured.bits;
         result.layers.emplace(layer, std::move(measured));
-        ++done;
     }
+    if (result.layers.empty() && result.skipped > 0)
+        return fail(Errc::NotFound, result.whySkipped);
     result.size = recipe::recipeSize(runner.model(), assignment, bits);
     return result;
+}
+
+} // namespace
+
+Expected<ModelResult> measureAssignment(
+    const recipe::Runner& runner, const recipe::Assignment& assignment, Backend& backend, const JobContext& job)
+{
+    return measureLayers(runner, assignment, false, backend, job);
 }
 
 Expected<ModelResult> compareModel(
     const recipe::Runner& runner, const recipe::Pipeline& pipeline, Backend& backend, const JobContext& job)
 {
     QS_TRY(assignment, recipe::assign(recipe::uniformRecipe(pipeline), runner.model().spec(), runner.registry()));
-    QS_TRY(result, measureAssignment(runner, assignment, backend, job));
+    QS_TRY(result, measureLayers(runner, assignment, true, backend, job));
     result.pipelineText = recipe::formatPipeline(pipeline);
     return result;
 }

@@ -12,6 +12,10 @@ Expected<OpenedModel> openModel(const std::filesystem::path& path, const JobCont
 Expected<std::shared_ptr<const stats::CalibrationDump>> openDump(
     const std::filesystem::path& path, const std::shared_ptr<const model::Model>& model, const JobContext& job);
 
+/// Condition and QSUR of the input of every layer that the dump covers with a Gram. Cost: one eigen-decomposition per input.
+Expected<Spectra> inputSpectra(
+    const model::Model& model, const stats::CalibrationDump& dump, Backend& backend, const JobContext& job);
+
 /// 4-bit RTN errors of all layers; a layer that fails keeps its error and does not stop the others. Cost: one pass over the
 /// weights.
 Expected<Ranking> rankLayers(

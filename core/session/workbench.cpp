@@ -278,7 +278,8 @@ void Workbench::dropResults()
     m_assigned.clear();
     m_export.clear();
     m_lints.clear();
-    for (const char* tag : {"layer/view", "layer/preview", "evaluate", "assigned", "export", "lint"})
+    m_spectra.clear();
+    for (const char* tag : {"layer/view", "layer/preview", "evaluate", "assigned", "export", "lint", "spectra"})
         m_jobs.cancel(QString::fromLatin1(tag));
     Q_EMIT layerViewChanged();
     Q_EMIT layerResultsChanged();
@@ -315,6 +316,26 @@ void Workbench::rank()
         });
 }
 
+void Workbench::measureSpectra()
+{
+    using State = Loadable<Spectra>::State;
+    const auto open = model();
+    const auto dump = m_dump;
+    if (!open || !dump || m_spectra.state == State::Loading || m_spectra.state == State::Ready)
+        return;
+    m_spectra.setLoading();
+    Backend& device = backend();
+    JobQueue::Spec spec{QStringLiteral("spectra"), tr("Spectra of all inputs"), Lane::Background, true};
+    m_jobs.submit<Spectra>(
+        spec, this, [open, dump, &device](const JobContext& job) { return tasks::inputSpectra(*open, *dump, device, job); },
+        [this, open, dump](Expected<Spectra> spectra) {
+            if (model() != open || m_dump != dump)
+                return;
+            m_spectra.set(std::move(spectra));
+            refreshRows();
+        });
+}
+
 void Workbench::refreshRows()
 {
     const auto open = model();
@@ -326,6 +347,21 @@ void Workbench::refreshRows()
     const bool hasRules = !state().recipe.rules.empty();
     const ModelResult* measured = m_assigned.ready() ? m_assigned.value.get() : nullptr;
     const bool useAssigned = hasRules && measured;
+    const auto errorOf = [this](const LayerResult& result) {
+        if (m_dump) // a layer that the dump lacks has no number that compares with the others
+            return result.metrics.hasOutput ? result.metrics.outputError : std::numeric_limits<double>::quiet_NaN();
+        return std::pow(10.0, -result.metrics.weightSqnrDb / 10);
+    };
+    std::vector<const ModelResult*> compared;
+    QStringList labels;
+    for (const recipe::Pipeline& pipeline : state().pipelines) {
+        if (compared.size() == kComparedColumns)
+            break;
+        const auto* all = modelResult(pipeline);
+        compared.push_back(all && all->ready() ? all->value.get() : nullptr);
+        labels << label(pipeline);
+    }
+    m_layers.setCompared(labels, m_dump != nullptr);
     std::vector<LayerRow> rows;
     const auto& layers = open->spec().layers;
     rows.reserve(layers.size());
@@ -355,11 +391,27 @@ void Workbench::refreshRows()
             = m_ranking.value && i < m_ranking.value->layers.size() ? &m_ranking.value->layers[i] : nullptr;
         if (ranked && ranked->sensitivity)
             row.sensitivity = *ranked->sensitivity;
-        if (ranked && ranked->outlierChannels)
-            row.outliers = static_cast<double>(*ranked->outlierChannels);
+        if (ranked && ranked->outliers) {
+            row.outliers = static_cast<double>(ranked->outliers->int8Channels);
+            row.maxOverMedian = ranked->outliers->maxOverMedian;
+            row.kurtosis = ranked->outliers->kurtosis;
+            row.tokensPerChannel = ranked->tokensPerChannel;
+        }
+        if (m_spectra.value && i < m_spectra.value->size() && (*m_spectra.value)[i]) {
+            const InputSpectrum& spectrum = *(*m_spectra.value)[i];
+            row.condition = spectrum.condition;
+            row.qsur = spectrum.qsur;
+            row.lostBits = spectrum.lostBits;
+        }
+        for (std::size_t p = 0; p < compared.size(); ++p) {
+            if (!compared[p])
+                continue;
+            if (const auto it = compared[p]->layers.find(row.index); it != compared[p]->layers.end())
+                row.compared[p] = errorOf(it->second);
+        }
         if (useAssigned) {
             if (result)
-                row.error = m_dump ? result->metrics.outputError : std::pow(10.0, -result->metrics.weightSqnrDb / 10);
+                row.error = errorOf(*result);
             else if (!row.pipeline.isEmpty())
                 row.error = std::numeric_limits<double>::quiet_NaN();
             else

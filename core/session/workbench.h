@@ -81,6 +81,7 @@ public:
     void compareModel(); ///< Every compared pipeline over all layers that have no result yet.
     void evaluate(const std::filesystem::path& text, const model::EvalOptions& options);
     void measureAssigned(); ///< Errors and size of the assigned recipe.
+    void measureSpectra(); ///< Condition and QSUR of every layer's input, for the tree; nothing without a dump or when known.
     void requestPreview(const recipe::Pipeline& pipeline);
     void lintExport(const std::string& format);
     void exportRecipe(const std::string& format, const std::filesystem::path& target);
@@ -148,6 +149,7 @@ private:
     Error m_dumpError;
     std::shared_ptr<const recipe::Runner> m_runner;
     Loadable<Ranking> m_ranking;
+    Loadable<Spectra> m_spectra;
     Loadable<LayerView> m_view;
     std::deque<std::shared_ptr<const LayerView>> m_recentViews;
     std::deque<CachedResult> m_layerResults;

@@ -133,6 +133,7 @@ void Workbench::compareModel()
                 if (m_runner != runner)
                     return;
                 m_modelResults[text].set(std::move(result));
+                refreshRows();
                 Q_EMIT modelResultsChanged();
             });
     }
@@ -409,6 +410,7 @@ void Workbench::onDocument()
         if (m_selection.state().pipeline > last)
             m_selection.selectPipeline(last, this);
         compareCurrent();
+        refreshRows();
         Q_EMIT modelResultsChanged();
         Q_EMIT evaluationChanged();
     }

@@ -6,10 +6,12 @@
 #include "views/panels/distribution_panel.h"
 
 #include <QDragEnterEvent>
+#include <QHeaderView>
 #include <QLineEdit>
 #include <QMenu>
 #include <QMessageBox>
 #include <QMimeData>
+#include <QPointer>
 #include <QPushButton>
 #include <QTableWidget>
 #include <QTimer>
@@ -96,6 +98,48 @@ private Q_SLOTS:
         QTest::keyClick(m_window.get(), Qt::Key_R, Qt::ControlModifier | Qt::ShiftModifier);
         QTRY_VERIFY(m_window->tabBarOf(channels) && m_window->tabBarOf(channels) == m_window->tabBarOf(compare));
         QTRY_VERIFY(compare->onScreen() && !channels->onScreen());
+    }
+
+    void treeSortsByAMetricThatIsAskedFor()
+    {
+        m_window->openPath(QStringLiteral(QS_SAMPLE_DIR)); // with the dump beside it
+        QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && bench().ranking().ready() && bench().jobs().idle(), kLong);
+        QTreeView* tree = m_window->layersPanel()->tree();
+        const auto choose = [&](const QString& title) {
+            Q_EMIT tree->header()->customContextMenuRequested({10, 5});
+            QPointer<QMenu> menu = m_window->layersPanel()->findChild<QMenu*>(QStringLiteral("columnMenu"));
+            QVERIFY(menu);
+            QTRY_VERIFY(menu->isVisible());
+            for (QAction* action : menu->actions())
+                if (action->text() == title)
+                    QTest::mouseClick(menu, Qt::LeftButton, {}, menu->actionGeometry(action).center());
+            QTRY_VERIFY(!menu || !menu->isVisible());
+        };
+        using session::LayerTreeModel;
+        QVERIFY(tree->isColumnHidden(LayerTreeModel::Condition));
+        choose(QStringLiteral("Condition"));
+        QVERIFY(!tree->isColumnHidden(LayerTreeModel::Condition));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+        const auto* model = tree->model();
+        const auto at
+            = [&](int row, int column) { return model->index(row, column).data(LayerTreeModel::SortRole).toDouble(); };
+        QTRY_VERIFY(at(0, LayerTreeModel::Condition) > at(1, LayerTreeModel::Condition)
+            || std::isinf(at(0, LayerTreeModel::Condition)));
+        choose(QStringLiteral("B, %"));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+        const int column = LayerTreeModel::FirstCompared + 1;
+        QTRY_VERIFY(at(0, column) > 0);
+        QVERIFY(at(0, column) >= at(1, column));
+        // The bundled dump has Grams of some layers only: those are measured, the rest are told apart.
+        const auto& result = *bench().modelResult(bench().state().pipelines[1])->value;
+        QVERIFY(result.skipped > 0);
+        QCOMPARE(static_cast<std::size_t>(result.skipped) + result.layers.size(), bench().model()->spec().layers.size());
+        QVERIFY(std::isnan(at(model->rowCount() - 1, column)));
+        QCOMPARE(at(0, column),
+            bench()
+                .modelResult(bench().state().pipelines[1])
+                ->value->layers.at(model->index(0, 0).data(LayerTreeModel::LayerRole).toInt())
+                .metrics.outputError);
     }
 
     void docksFloatAndCloseByTheirTabs()

@@ -75,6 +75,42 @@ private Q_SLOTS:
         QCOMPARE(proxy.index(5, LayerTreeModel::Error).data().toString(), QStringLiteral("–"));
     }
 
+    void sortsByAnyMetric()
+    {
+        LayerTreeModel model;
+        LayerFilterModel proxy;
+        proxy.setSourceModel(&model);
+        auto rows = sampleRows();
+        for (LayerRow& row : rows) {
+            row.kurtosis = 3.0 + row.index;
+            row.tokensPerChannel = 10.0 - row.index;
+            row.qsur = 0.5 / (1 + row.index);
+            row.condition = row.index == 2 ? std::numeric_limits<double>::infinity() : 1e3 * (1 + row.index);
+            row.compared[1] = row.index == 4 ? std::nan("") : 0.1 * row.index;
+        }
+        model.setRows(rows);
+        model.setCompared({QStringLiteral("rtn 4 bit"), QStringLiteral("gptq 4 bit")}, true);
+        QCOMPARE(model.comparedCount(), 2);
+        const auto first = [&](int column, Qt::SortOrder order = Qt::DescendingOrder) {
+            proxy.sort(column, order);
+            return proxy.index(0, LayerTreeModel::Layer).data(LayerTreeModel::LayerRole).toInt();
+        };
+        QCOMPARE(first(LayerTreeModel::Kurtosis), 5);
+        QCOMPARE(first(LayerTreeModel::TokensPerChannel), 0);
+        QCOMPARE(first(LayerTreeModel::TokensPerChannel, Qt::AscendingOrder), 5);
+        QCOMPARE(first(LayerTreeModel::Qsur), 0);
+        QCOMPARE(first(LayerTreeModel::Condition), 2); // deficient is worse than every number
+        QCOMPARE(proxy.index(0, LayerTreeModel::Condition).data().toString(), QStringLiteral("deficient"));
+        QCOMPARE(first(LayerTreeModel::FirstCompared + 1), 5);
+        QCOMPARE(proxy.index(0, LayerTreeModel::FirstCompared + 1).data().toString(), QStringLiteral("50.00"));
+        QCOMPARE(proxy.index(5, LayerTreeModel::FirstCompared + 1).data().toString(), QStringLiteral("–"));
+        QCOMPARE(model.headerData(LayerTreeModel::FirstCompared + 1, Qt::Horizontal).toString(), QStringLiteral("B, %"));
+        const QString tip = model.headerData(LayerTreeModel::FirstCompared + 1, Qt::Horizontal, Qt::ToolTipRole).toString();
+        QVERIFY2(tip.contains(QStringLiteral("gptq 4 bit")) && tip.contains(QStringLiteral("holdout")), qPrintable(tip));
+        for (int column = 0; column < LayerTreeModel::ColumnCount; ++column)
+            QVERIFY(!model.headerData(column, Qt::Horizontal).toString().isEmpty());
+    }
+
     void blocksGroupAndKeepIndexes()
     {
         LayerTreeModel model;
@@ -165,6 +201,8 @@ private Q_SLOTS:
         QTest::addColumn<QString>("text");
         QTest::newRow("three digits") << 0.019234 << "0.0192";
         QTest::newRow("large") << 29184.4 << "29,184";
+        QTest::newRow("rounded up to the next digit") << 0.9996 << "1.00";
+        QTest::newRow("rounded up to a hundred") << 99.97 << "100";
         QTest::newRow("small") << 1.2345e-7 << "1.23e-07";
         QTest::newRow("zero") << 0.0 << "0";
         QTest::newRow("nan") << std::nan("") << "–";

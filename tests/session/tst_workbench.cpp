@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/session/tasks.h"
 #include "core/session/workbench.h"
 
 #include <QAbstractItemModelTester>
@@ -163,6 +164,22 @@ private Q_SLOTS:
         const auto* whole = bench.modelResult(bench.state().pipelines[0]);
         QVERIFY(whole && whole->ready());
         QCOMPARE(whole->value->layers.size(), bench.model()->spec().layers.size());
+        bench.measureSpectra();
+        QTRY_VERIFY_WITH_TIMEOUT(bench.jobs().idle(), kLong);
+        for (const LayerRow& row : bench.layers().rows()) {
+            const auto view = tasks::inspectLayer(*bench.model(), row.index, bench.dump().get(), bench.backend(), {});
+            QVERIFY2(view.has_value(), qPrintable(row.name));
+            const auto& input = *view->analysis.input;
+            QCOMPARE(row.qsur, input.qsur->r);
+            QCOMPARE(row.lostBits, input.qsur->lostBits);
+            QCOMPARE(row.condition, input.hessian->condition.value_or(std::numeric_limits<double>::infinity()));
+            QCOMPARE(row.kurtosis, input.outliers.kurtosis);
+            QCOMPARE(row.maxOverMedian, input.outliers.maxOverMedian);
+            QCOMPARE(row.tokensPerChannel, input.hessian->tokensPerChannel);
+            QCOMPARE(row.compared[0], whole->value->layers.at(row.index).metrics.outputError);
+            if (row.index == 2)
+                break; // more say nothing new
+        }
 
         model::EvalOptions options;
         options.seqLen = 64;

@@ -13,8 +13,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numeric>
+#include <set>
 
 namespace qs::views {
 
@@ -49,18 +51,20 @@ void ComparePanel::drawBlocks()
         chart.y.title = tr("output error, inputs quantized where the pipeline does");
     bool loading = false;
     bool any = false;
+    Index skipped = 0;
     for (std::size_t i = 0; i < bench().state().pipelines.size(); ++i) {
         const auto* result = bench().modelResult(bench().state().pipelines[i]);
         loading = loading || (result && result->state == session::Loadable<session::ModelResult>::State::Loading);
         if (!result || !result->ready())
             continue;
         any = true;
+        skipped = std::max(skipped, result->value->skipped);
         PlotSeries series;
         series.name = nameOf(i);
         series.colour = static_cast<int>(i);
         for (const auto& [layer, value] : result->value->layers) {
             const model::LayerSpec& spec = model->spec().layers[static_cast<std::size_t>(layer)];
-            if (spec.module != current->module)
+            if (spec.module != current->module || (dump && !value.metrics.hasOutput))
                 continue;
             series.points.emplace_back(spec.block, shownError(value.metrics, bench().state().pipelines[i]).value);
             series.keys.push_back(layer);
@@ -70,9 +74,11 @@ void ComparePanel::drawBlocks()
     }
     for (PlotSeries& series : chart.series)
         series.tag = pipelineLetter(static_cast<std::size_t>(series.colour));
-    m_blockCard->setSubtitle(any ? tr("%1, %2; same data for every pipeline").arg(module, dump ? tr("holdout") : tr("no dump"))
-            : loading ? tr("%1; computing").arg(module)
-                                 : tr("%1; not computed yet").arg(module));
+    m_blockCard->setSubtitle(any && skipped > 0
+            ? tr("%1, holdout; the dump lacks %2 of %3 layers").arg(module).arg(skipped).arg(model->spec().layers.size())
+            : any     ? tr("%1, %2; same data for every pipeline").arg(module, dump ? tr("holdout") : tr("no dump"))
+                : loading ? tr("%1; computing").arg(module)
+                      : tr("%1; not computed yet").arg(module));
     const bool missing
         = std::any_of(bench().state().pipelines.begin(), bench().state().pipelines.end(), [this](const recipe::Pipeline& p) {
               const auto* result = bench().modelResult(p);
@@ -96,6 +102,26 @@ void ComparePanel::drawPareto()
     chart.y.title = measured ? tr("KL to float, nats per token") : dump ? tr("mean output error") : tr("mean weight error");
     chart.y.percent = !measured;
     std::vector<QPointF> all;
+    // Means over different layers do not compare: only those that every pipeline could measure in the same way.
+    std::set<model::LayerIndex> common;
+    std::size_t most = 0;
+    bool firstResult = true;
+    for (const recipe::Pipeline& pipeline : bench().state().pipelines) {
+        const auto* result = bench().modelResult(pipeline);
+        if (!result || !result->ready())
+            continue;
+        std::set<model::LayerIndex> measurable;
+        for (const auto& [layer, value] : result->value->layers) {
+            if (!dump || value.metrics.hasOutput)
+                measurable.insert(layer);
+        }
+        most = std::max(most, result->value->layers.size());
+        std::set<model::LayerIndex> both;
+        std::set_intersection(
+            common.begin(), common.end(), measurable.begin(), measurable.end(), std::inserter(both, both.end()));
+        common = firstResult ? measurable : both;
+        firstResult = false;
+    }
     for (std::size_t i = 0; i < bench().state().pipelines.size(); ++i) {
         const recipe::Pipeline& pipeline = bench().state().pipelines[i];
         QPointF point(std::nan(""), 0);
@@ -105,12 +131,11 @@ void ComparePanel::drawPareto()
                 if (candidate.pipelineText == text)
                     point = {candidate.size.bitsLayers, candidate.scores.klMean};
             }
-        } else if (const auto* result = bench().modelResult(pipeline);
-                   result && result->ready() && !result->value->layers.empty()) {
+        } else if (const auto* result = bench().modelResult(pipeline); result && result->ready() && !common.empty()) {
             double sum = 0;
-            for (const auto& [layer, value] : result->value->layers)
-                sum += shownError(value.metrics, pipeline).value;
-            point = {result->value->size.bitsLayers, sum / static_cast<double>(result->value->layers.size())};
+            for (const model::LayerIndex layer : common)
+                sum += shownError(result->value->layers.at(layer).metrics, pipeline).value;
+            point = {result->value->size.bitsLayers, sum / static_cast<double>(common.size())};
         }
         if (std::isnan(point.x()))
             continue;
@@ -157,7 +182,9 @@ void ComparePanel::drawPareto()
         chart.series.insert(chart.series.begin(), std::move(front));
     m_paretoCard->setSubtitle(all.empty() ? tr("compare on all layers, or evaluate, to fill it")
             : measured                    ? tr("whole model; dashed: Pareto front; click selects")
-                                          : tr("mean over the layers; dashed: Pareto front; click selects"));
+            : common.size() < most
+            ? tr("mean over the %1 layers that all could measure; dashed: Pareto front").arg(common.size())
+            : tr("mean over the layers; dashed: Pareto front; click selects"));
     chart.empty = tr("One point per pipeline, once it was compared on all layers or evaluated end to end.");
     m_pareto->setData(std::move(chart));
 }

@@ -81,9 +81,8 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
     m_tree->setFrameShape(QFrame::NoFrame);
     QHeaderView* header = m_tree->header();
     header->setStretchLastSection(false);
-    for (const int hidden : {LayerTreeModel::Sensitivity, LayerTreeModel::Outliers, LayerTreeModel::Shape, LayerTreeModel::Type,
-             LayerTreeModel::Size})
-        header->setSectionHidden(hidden, true);
+    for (int column = LayerTreeModel::Error + 1; column < LayerTreeModel::ColumnCount; ++column)
+        header->setSectionHidden(column, true);
     header->setSectionResizeMode(QHeaderView::Interactive);
     header->setSectionResizeMode(LayerTreeModel::Layer, QHeaderView::Stretch);
     header->resizeSection(LayerTreeModel::Pipeline, kPipelineWidth);
@@ -145,6 +144,12 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
             m_chosenHere = m_context.bench.selection().state().current;
         } else {
             pullSelection();
+        }
+    });
+    connect(&m_context.bench, &session::Workbench::dumpChanged, this, [this] {
+        for (int column = 0; column < LayerTreeModel::ColumnCount; ++column) {
+            if (LayerTreeModel::needsSpectra(column) && !m_tree->isColumnHidden(column))
+                m_context.bench.measureSpectra();
         }
     });
     m_filter->setAcceptDrops(false); // files dropped on it are for the window
@@ -274,20 +279,35 @@ void LayersPanel::pullSelection()
 
 void LayersPanel::chooseColumns(const QPoint& position)
 {
-    QMenu menu(this);
+    auto* menu = new QMenu(this);
+    menu->setAttribute(Qt::WA_DeleteOnClose);
+    menu->setObjectName(QStringLiteral("columnMenu"));
+    menu->setToolTipsVisible(true);
     for (int column = LayerTreeModel::Pipeline; column < LayerTreeModel::ColumnCount; ++column) {
         // With a dump the error column shows just this until something is assigned.
         if (column == LayerTreeModel::Sensitivity && m_context.bench.layers().errorKind() == session::ErrorKind::RtnOutput)
             continue;
-        QAction* action = menu.addAction(m_proxy->headerData(column, Qt::Horizontal).toString());
+        if (column >= LayerTreeModel::FirstCompared + m_context.bench.layers().comparedCount())
+            break;
+        if (column == LayerTreeModel::FirstCompared)
+            menu->addSection(tr("Error of a pipeline over all layers"));
+        QAction* action = menu->addAction(m_proxy->headerData(column, Qt::Horizontal).toString());
+        action->setToolTip(m_proxy->headerData(column, Qt::Horizontal, Qt::ToolTipRole).toString());
         action->setCheckable(true);
         action->setChecked(!m_tree->isColumnHidden(column));
         connect(action, &QAction::toggled, this, [this, column](bool on) {
             m_columnsChosen = true;
             m_tree->setColumnHidden(column, !on);
+            if (!on)
+                return;
+            m_tree->sortByColumn(column, column == LayerTreeModel::TokensPerChannel ? Qt::AscendingOrder : Qt::DescendingOrder);
+            if (LayerTreeModel::needsSpectra(column))
+                m_context.bench.measureSpectra();
+            if (column >= LayerTreeModel::FirstCompared)
+                m_context.bench.compareModel();
         });
     }
-    menu.exec(m_tree->header()->mapToGlobal(position));
+    menu->popup(m_tree->header()->mapToGlobal(position));
 }
 
 } // namespace qs::views
