@@ -70,7 +70,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         dump = pathlib.Path(folder) / "dump.h5"
         subprocess.run([args.cli, "capture", args.model, "--text", args.text, "--samples", "1", "--seq-len", str(args.keep),
-                        "--keep-tokens", str(args.keep), "--layers", "^none$", "--out", str(dump)],
+                        "--keep-tokens", str(args.keep), "--layers", "layers.0.self_attn.o_proj", "--out", str(dump)],
                        check=True, stdout=subprocess.DEVNULL)
         with h5py.File(dump) as file:
             report("tokens", file["tokens"][0].tolist() == ids[:args.keep], f"{args.keep} ids")

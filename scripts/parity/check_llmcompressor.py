@@ -64,7 +64,7 @@ def main():
         print(f"{'ok    ' if good else 'FAILED'} {path}: {len(named)} modifiers in the file", flush=True)
         for line in lines:
             print(f"       {line}")
-        figures["recipes"][path.name] = lines
+        figures["recipes"][str(path)] = lines
         if not good:
             failed.append(str(path))
     if args.json:
