@@ -14,8 +14,8 @@ bool isFile(const std::string& given)
 /// An error about a text that was typed: it names the option's value where it names nothing yet.
 tl::unexpected<Error> typed(Context& context, Error error, const std::string& given)
 {
-    if (error.where.empty())
-        error.where = "'" + given + "'";
+    if (error.where.find(given) == std::string::npos) // with several of them, which one
+        error.where = "'" + given + "'" + (error.where.empty() ? std::string() : ", " + error.where);
     if (error.hint.empty())
         error.hint = "quantscope-cli methods lists methods, stages and parameters";
     return wrongUsage(context, std::move(error));

@@ -152,7 +152,8 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
         pipelines.push_back(std::move(pipeline));
     }
     if (!options.saveTensors.empty())
-        QS_CHECK(checkOutputFile("--save-tensors", options.saveTensors, OutputKind::Safetensors));
+        QS_CHECK(
+            checkOutputFile("--save-tensors", options.saveTensors, OutputKind::Safetensors, {options.model, options.dump}));
     QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
     const auto& spec = workspace.model->spec();
     QS_TRY(layers, selectLayers(spec, options.layers));
@@ -230,7 +231,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                 row.push_back(metrics.outputErrorWA ? percent(*metrics.outputErrorWA) : "-");
             row.push_back(significant(metrics.weightSqnrDb) + " dB");
             row.push_back(metrics.hasOutput ? significant(metrics.outputSqnrDb) + " dB" : "-");
-            row.push_back(percent(compressed->sparsity));
+            row.push_back(pipelines[p][recipe::Slot::Pruner].empty() ? "-" : percent(compressed->sparsity));
             row.push_back(significant(solverSeconds(*compressed)) + (compressed->fromCache ? " (cached)" : ""));
             table.add(std::move(row));
             Total& total = totals[p];

@@ -32,7 +32,7 @@ std::string findingsText(const std::vector<recipe::Finding>& findings)
 Expected<void> checkRecipeFile(const recipe::ExporterRegistry& exporters, const ExportOptions& options,
     const recipe::StageRegistry& registry, const JobContext& job)
 {
-    QS_CHECK(checkOutputFile("--out", options.out, OutputKind::Any));
+    QS_CHECK(checkOutputFile("--out", options.out, OutputKind::Any, {options.model, options.dump}));
     std::error_code code;
     if (!std::filesystem::exists(options.out, code) || std::filesystem::is_empty(options.out, code))
         return {};

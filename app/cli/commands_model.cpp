@@ -211,7 +211,7 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context)
                 {Errc::InvalidArgument, "is given twice: its tokens would count double", "--merge " + options.merge[0],
                     "give two different dumps"});
     }
-    QS_CHECK(checkOutputFile("--out", options.out, OutputKind::Dump));
+    QS_CHECK(checkOutputFile("--out", options.out, OutputKind::Dump, options.merge));
     QS_TRY(model, openModelChecked(options.model));
     if (!options.merge.empty()) {
         QS_TRY(a, stats::openDump(options.merge[0]));

@@ -58,7 +58,8 @@ bool looksLike(const fs::path& path, OutputKind kind, std::uintmax_t size)
 
 } // namespace
 
-Expected<void> checkOutputFile(const std::string& option, const std::string& path, OutputKind kind)
+Expected<void> checkOutputFile(
+    const std::string& option, const std::string& path, OutputKind kind, const std::vector<std::string>& inputs)
 {
     std::error_code code;
     const fs::file_status status = fs::status(path, code);
@@ -67,6 +68,16 @@ Expected<void> checkOutputFile(const std::string& option, const std::string& pat
     if (fs::exists(status)) {
         if (!fs::is_regular_file(status))
             return fail(Errc::InvalidArgument, "is not an ordinary file", placed(option, path), "choose another file");
+        for (const std::string& input : inputs) {
+            const bool same = !input.empty() && fs::equivalent(path, input, code);
+            const bool inside = kind == OutputKind::Safetensors && fs::is_directory(input, code)
+                && fs::equivalent(fs::absolute(path).parent_path(), input, code);
+            if (same || inside)
+                return fail(Errc::InvalidArgument,
+                    same ? "is what this command reads: it is not overwritten"
+                         : "is a file of the model's folder: it is not overwritten",
+                    placed(option, path), "choose another file");
+        }
         const auto size = fs::file_size(path, code);
         const char* const name = kind == OutputKind::Dump ? "a dump" : "a safetensors file";
         if (kind != OutputKind::Any && size > 0 && !looksLike(path, kind, size))

@@ -33,6 +33,10 @@ TextTable::TextTable(std::vector<std::string> headers)
 void TextTable::add(std::vector<std::string> row)
 {
     row.resize(m_headers.size());
+    for (std::string& cell : row)
+        for (char& c : cell) // names come from files: no line breaks, no escape sequences for the terminal
+            if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+                c = '?';
     m_rows.push_back(std::move(row));
 }
 

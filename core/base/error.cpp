@@ -28,8 +28,8 @@ std::string Error::line() const
     text += message;
     if (!hint.empty())
         text += " (" + hint + ")";
-    for (char& c : text)
-        if (c == '\n' || c == '\r')
+    for (char& c : text) // names come from files: no line breaks, no escape sequences for the terminal
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
             c = ' ';
     return text;
 }

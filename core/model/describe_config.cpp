@@ -207,6 +207,8 @@ Expected<Description> describeConfig(std::string_view text, const std::string& w
     if (const json* names = fields.get({"architectures"});
         names && names->is_array() && !names->empty() && names->front().is_string())
         spec.architecture = names->front().get<std::string>();
+    if (const json* dtype = fields.get({"dtype", "torch_dtype"}); dtype && dtype->is_string())
+        result.dtype = dtype->get<std::string>();
     if (spec.modelType.empty()) {
         for (const auto& [architecture, type] :
             {std::pair{"LlamaForCausalLM", "llama"}, {"MistralForCausalLM", "mistral"}, {"Qwen2ForCausalLM", "qwen2"}})

@@ -17,6 +17,7 @@ struct Description {
     bool biasFromTensors = false; ///< GGUF: a bias is used wherever it is stored.
     bool biasQkv = false, biasO = false, biasMlp = false; ///< Else: which layers have one.
     bool tiedKnown = true; ///< GGUF: embeddings are tied when there is no output tensor.
+    std::string dtype; ///< config.json: "bfloat16", ...; what transformers loads the model as.
     bool permutedQk = false; ///< Rows of Q and K are stored for interleaved rotation (GGUF architecture "llama").
 };
 

@@ -28,9 +28,13 @@ enum class SiteKind {
     Alone, ///< A plain matrix: nothing to fold into.
 };
 
+/// What a layer does in its block.
+enum class LayerRole { Query, Key, Value, Output, Gate, Up, Down, Other };
+
 struct LayerSpec {
     std::string name; ///< Hugging Face module name: "model.layers.3.mlp.down_proj".
     std::string module; ///< "mlp.down_proj"; the name itself for plain matrices.
+    LayerRole role = LayerRole::Other; ///< From the Hugging Face name, also of a plain matrix that carries one.
     int block = -1;
     Index in = 0;
     Index out = 0;

@@ -11,6 +11,17 @@ namespace {
 
 constexpr std::size_t kMostProblems = 100; // a broken file of a large model would fill screens with the same sentence
 
+/// Role of "mlp.down_proj" or "model.layers.3.mlp.down_proj".
+LayerRole roleOf(std::string_view module)
+{
+    static constexpr std::pair<std::string_view, LayerRole> kRoles[] = {{"q_proj", LayerRole::Query},
+        {"k_proj", LayerRole::Key}, {"v_proj", LayerRole::Value}, {"o_proj", LayerRole::Output},
+        {"gate_proj", LayerRole::Gate}, {"up_proj", LayerRole::Up}, {"down_proj", LayerRole::Down}};
+    const std::string_view last = module.substr(module.rfind('.') + 1); // npos + 1 is 0
+    const auto* const known = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.first == last; });
+    return known == std::end(kRoles) ? LayerRole::Other : known->second;
+}
+
 /// Builds one spec; remembers which tensors were explained, so that the rest can be named.
 class Builder {
 public:
@@ -33,6 +44,7 @@ public:
         for (const int block : m_names.blocks())
             addBlock(block);
         unexplained();
+        checkDtype();
         limitProblems();
         return std::move(m_spec);
     }
@@ -135,6 +147,7 @@ private:
         LayerSpec layer;
         layer.name = name;
         layer.module = module;
+        layer.role = roleOf(module);
         layer.block = block;
         layer.out = tensor->shape[0];
         layer.in = tensor->shape[1];
@@ -230,6 +243,25 @@ private:
         }
     }
 
+    /// The config's type is what transformers rounds to when it loads; here tensors are read as they are stored.
+    void checkDtype()
+    {
+        const auto& layers = m_spec.layers;
+        if (layers.empty())
+            return;
+        const DType stored = layers.front().dtype;
+        const std::string name = stored == DType::BF16 ? "bfloat16"
+            : stored == DType::F16                     ? "float16"
+            : stored == DType::F32                     ? "float32"
+                                                       : "";
+        const bool uniform
+            = std::all_of(layers.begin(), layers.end(), [&](const LayerSpec& layer) { return layer.dtype == stored; });
+        if (uniform && !name.empty() && !m_description.dtype.empty() && m_description.dtype != name)
+            problem("warning", m_description.source + ": dtype",
+                "says " + m_description.dtype + ", but the layers are stored as " + name
+                    + ": they are read as stored; transformers would round them");
+    }
+
     void limitProblems()
     {
         auto& all = m_spec.problems;
@@ -274,6 +306,7 @@ ModelSpec buildPlainSpec(const io::Checkpoint& checkpoint)
         LayerSpec layer;
         layer.name = std::string(name.substr(0, name.size() - kSuffix.size()));
         layer.module = layer.name;
+        layer.role = roleOf(layer.name);
         layer.out = tensor.shape[0];
         layer.in = tensor.shape[1];
         layer.dtype = tensor.dtype;

@@ -77,6 +77,16 @@ void list(YAML::Emitter& out, const std::string& key, const std::vector<std::str
     out << YAML::EndSeq;
 }
 
+/// "Linear" means the head as well: unless it is one of the group's layers it is named as left alone. A pruner would else put
+/// zeros into tied embeddings.
+void ignoreHead(YAML::Emitter& out, const std::vector<model::LayerIndex>& layers, const model::ModelSpec& spec)
+{
+    for (const model::LayerIndex layer : layers)
+        if (spec.layers[static_cast<std::size_t>(layer)].block < 0)
+            return;
+    list(out, "ignore", {"lm_head"});
+}
+
 void weights(YAML::Emitter& out, const WeightScheme& scheme, const std::string& order)
 {
     out << YAML::Key << "weights" << YAML::Value << YAML::BeginMap;
@@ -123,7 +133,11 @@ public:
             const std::string& first = spec.layers[static_cast<std::size_t>(group.layers.front())].name;
             for (const auto& slot : group.pipeline.slots)
                 for (const auto& call : slot)
-                    if (!kKnown.contains(call.id))
+                    if (call.id == "magnitude")
+                        findings.push_back({"stage-translates", "error", first,
+                            "llm-compressor prunes by magnitude only while it trains; a one-shot run would leave the model as "
+                            "it is: export a checkpoint instead"});
+                    else if (!kKnown.contains(call.id))
                         findings.push_back({"stage-translates", "error", first,
                             "stage '" + call.id + "' has no counterpart in llm-compressor"});
             if (const auto scheme
@@ -163,7 +177,7 @@ private:
 };
 
 const std::set<std::string> LlmCompressorExporter::kKnown
-    = {"int", "nearest", "obs", "awq", "smooth", "magnitude", "wanda", "sparsegpt", "act"};
+    = {"int", "nearest", "obs", "awq", "smooth", "wanda", "sparsegpt", "act"};
 
 Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
 {
@@ -195,20 +209,14 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
             const std::string pattern = recipe::textValue(pruner->parameters, "pattern");
             const double sparsity = recipe::realValue(pruner->parameters, "sparsity");
             out << YAML::Key << "pruning" + suffix + "_modifiers" << YAML::Value << YAML::BeginMap;
-            if (pruner->id == "magnitude") {
-                out << YAML::Key << "MagnitudePruningModifier" << YAML::Value << YAML::BeginMap;
-                real(out, "init_sparsity", 0.0);
-                real(out, "final_sparsity", sparsity);
-                text(out, "mask_structure", pattern == "free" ? "unstructured" : pattern);
-            } else {
-                const bool solved = pruner->id == "sparsegpt";
-                out << YAML::Key << (solved ? "SparseGPTModifier" : "WandaPruningModifier") << YAML::Value << YAML::BeginMap;
-                real(out, "sparsity", sparsity);
-                text(out, "mask_structure", pattern == "free" ? "0:0" : pattern);
-                if (const auto* solver = only(pipeline, Slot::Rounding); solved && solver && solver->id == "obs")
-                    real(out, "dampening_frac", recipe::realValue(solver->parameters, "damp"));
-            }
+            const bool solved = pruner->id == "sparsegpt";
+            out << YAML::Key << (solved ? "SparseGPTModifier" : "WandaPruningModifier") << YAML::Value << YAML::BeginMap;
+            real(out, "sparsity", sparsity);
+            text(out, "mask_structure", pattern == "free" ? "0:0" : pattern);
+            if (const auto* solver = only(pipeline, Slot::Rounding); solved && solver && solver->id == "obs")
+                real(out, "dampening_frac", recipe::realValue(solver->parameters, "damp"));
             list(out, "targets", targets);
+            ignoreHead(out, group.layers, spec);
             out << YAML::EndMap << YAML::EndMap;
         }
         if (!pipeline[Slot::Grid].empty()) {
@@ -221,7 +229,7 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
             out << YAML::Key << "quantization" + suffix + "_modifiers" << YAML::Value << YAML::BeginMap;
             out << YAML::Key << (gptq ? "GPTQModifier" : "QuantizationModifier") << YAML::Value << YAML::BeginMap;
             list(out, "targets", targets);
-            list(out, "ignore", {"lm_head"});
+            ignoreHead(out, group.layers, spec);
             out << YAML::Key << "config_groups" << YAML::Value << YAML::BeginMap << YAML::Key << "group_0" << YAML::Value
                 << YAML::BeginMap;
             list(out, "targets", targets);

@@ -65,6 +65,9 @@ void lintModifier(
             {"modifier-known", "warning", where, "'" + name + "' is not in the table of modifiers that this version checks"});
         return;
     }
+    if (name == "MagnitudePruningModifier")
+        findings.push_back({"modifier-trains", "warning", where,
+            "acts only while llm-compressor trains: a one-shot run leaves the model as it is"});
     if (!arguments.IsMap()) {
         findings.push_back({"modifier-arguments", "error", where, "must be a mapping of arguments"});
         return;

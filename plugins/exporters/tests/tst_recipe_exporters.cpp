@@ -137,20 +137,13 @@ private Q_SLOTS:
             symmetric: false
             strategy: "channel"
 )");
-        QTest::newRow("magnitude") << QStringLiteral("magnitude(sparsity=0.25)") << QStringLiteral(R"(
-  pruning_modifiers:
-    MagnitudePruningModifier:
-      init_sparsity: 0.0
-      final_sparsity: 0.25
-      mask_structure: "unstructured"
-      targets: ["Linear"]
-)");
         QTest::newRow("wanda 2:4") << QStringLiteral("wanda(pattern=2:4)") << QStringLiteral(R"(
   pruning_modifiers:
     WandaPruningModifier:
       sparsity: 0.5
       mask_structure: "2:4"
       targets: ["Linear"]
+      ignore: ["lm_head"]
 )");
         QTest::newRow("sparsegpt") << QStringLiteral("sparsegpt(sparsity=0.6)") << QStringLiteral(R"(
   pruning_modifiers:
@@ -159,6 +152,7 @@ private Q_SLOTS:
       mask_structure: "0:0"
       dampening_frac: 0.01
       targets: ["Linear"]
+      ignore: ["lm_head"]
 )");
     }
     void yamlText()
@@ -241,6 +235,9 @@ private Q_SLOTS:
         QVERIFY(test::hasFinding(findings("rtn(grid=asym-free, group=16)"), "grid-convention", "warning", "asym-free"));
         QVERIFY(test::hasFinding(findings("awq(bits=4, group=16)"), "clip-not-expressible", "warning", "clip"));
         QVERIFY(test::hasFinding(findings("gptq(group=16, actorder=group)"), "act-order-removed", "error", "0.14"));
+        QVERIFY(test::hasFinding(findings("magnitude"), "stage-translates", "error", "only while it trains"));
+        QS_REQUIRE(magnitude, m_families.input(m_model, "magnitude"));
+        QS_VERIFY_ERROR(m_yaml->write(magnitude, freshPath(), {}), Errc::InvalidArgument, "export a checkpoint instead");
         QS_REQUIRE(empty, m_families.input(m_model, ""));
         QS_VERIFY_ERROR(m_yaml->write(empty, freshPath(), {}), Errc::InvalidArgument, "no layer is compressed");
     }

@@ -272,6 +272,10 @@ private Q_SLOTS:
         row("scheme and groups",
             "q_stage:\n  a_modifiers:\n    GPTQModifier: {scheme: W4A16, config_groups: {group_0: {targets: [Linear]}}}\n",
             "scheme-xor");
+        row("pruning that never happens",
+            "q_stage:\n  a_modifiers:\n    MagnitudePruningModifier: {targets: [Linear], init_sparsity: 0.0, final_sparsity: "
+            "0.5}\n",
+            "modifier-trains", "warning");
         row("AWQ alone", "q_stage:\n  a_modifiers:\n    AWQModifier: {n_grid: 20}\n", "awq-followed");
     }
     void badRecipes()

@@ -111,6 +111,13 @@ private Q_SLOTS:
             return spec.layers[static_cast<std::size_t>(spec.find("model.layers.1." + name))];
         };
         const auto site = [&](const std::string& name) { return spec.sites[static_cast<std::size_t>(layer(name).site)]; };
+        std::vector<LayerRole> roles;
+        for (const LayerSpec& each : spec.layers)
+            if (each.block == 1)
+                roles.push_back(each.role);
+        QVERIFY(roles
+            == (std::vector<LayerRole>{LayerRole::Query, LayerRole::Key, LayerRole::Value, LayerRole::Output, LayerRole::Gate,
+                LayerRole::Up, LayerRole::Down}));
         QCOMPARE(layer("self_attn.v_proj").inputId, std::string("model.layers.1.self_attn.q_proj"));
         QCOMPARE(layer("mlp.up_proj").inputId, std::string("model.layers.1.mlp.gate_proj"));
         QCOMPARE(layer("mlp.down_proj").in, Index{12});
@@ -323,16 +330,19 @@ private Q_SLOTS:
     void plainTensors()
     {
         Folder folder;
-        folder.tensors({{"a.weight", {3, 4}}, {"b", {5, 6}}, {"c.weight", {7}}, {"d.e.weight", {2, 9}}, {".weight", {2, 2}}});
+        folder.tensors({{"a.weight", {3, 4}}, {"b", {5, 6}}, {"c.weight", {7}}, {"d.e.weight", {2, 9}}, {".weight", {2, 2}},
+            {"x.k_proj.weight", {1, 2}}, {"seek_proj.weight", {1, 2}}});
         for (const auto& path : {folder.path(), folder.path() / "model.safetensors"}) {
             const auto model = openModel(path);
             QVERIFY(model);
             const ModelSpec& spec = (*model)->spec();
             QVERIFY(spec.family == Family::Plain);
-            QCOMPARE(spec.layers.size(), std::size_t{2});
+            QCOMPARE(spec.layers.size(), std::size_t{4});
             QVERIFY(spec.find("a") >= 0 && spec.find("d.e") >= 0);
             QCOMPARE(spec.layers[static_cast<std::size_t>(spec.find("d.e"))].in, Index{9});
-            QCOMPARE(spec.parameters, Index{12 + 30 + 7 + 18 + 4});
+            QCOMPARE(spec.parameters, Index{12 + 30 + 7 + 18 + 4 + 2 + 2});
+            const auto role = [&](const char* name) { return spec.layers[static_cast<std::size_t>(spec.find(name))].role; };
+            QVERIFY(role("x.k_proj") == LayerRole::Key && role("seek_proj") == LayerRole::Other && role("a") == LayerRole::Other);
             QVERIFY(!spec.whyNotRunnable().empty());
             const auto run = Engine(*model, cpuBackend()).run(Windows{1, {{0}}}, nullptr, nullptr, {});
             QVERIFY(!run && run.error().code == Errc::Unsupported);
@@ -351,6 +361,23 @@ private Q_SLOTS:
         const auto whole = openModel(folder.path() / "whole.safetensors");
         QVERIFY(whole);
         QVERIFY((*whole)->spec().whyNotRunnable().empty());
+    }
+    void dtypeThatTheTensorsContradict()
+    {
+        for (const char* key : {"dtype", "torch_dtype"}) {
+            auto config = smallConfig();
+            config[key] = "float16";
+            Folder folder;
+            folder.config(config).tensors(smallTensors());
+            const auto model = openModel(folder.path());
+            QVERIFY(model);
+            QVERIFY(hasProblem((*model)->spec(), "warning", "says float16, but the layers are stored as float32"));
+            config[key] = "float32";
+            Folder same;
+            same.config(config).tensors(smallTensors());
+            const auto agreeing = openModel(same.path());
+            QVERIFY(agreeing && (*agreeing)->spec().problems.empty());
+        }
     }
     void configWithoutTensors()
     {
