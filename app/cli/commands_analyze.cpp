@@ -12,12 +12,15 @@
 #include <fmt/format.h>
 #include <limits>
 #include <map>
+#include <optional>
 
 namespace qs::cli {
 namespace {
 
 /// The analysis of an input shared by several layers is computed once.
 using SharedInputs = std::map<std::string, std::shared_ptr<const analysis::InputAnalysis>>;
+
+constexpr const char* kNotCovered = "the dump does not cover it";
 
 std::string csvLine(const std::string& name, const analysis::LayerAnalysis& layer)
 {
@@ -55,6 +58,7 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     std::string verdicts, warnings;
     bool anyHoldout = false;
     Index nonFinite = 0;
+    std::optional<Error> firstFailure;
     SharedInputs shared;
     double done = 0;
     for (const model::LayerIndex index : layers) {
@@ -65,17 +69,25 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         done += 1;
         job.progress(0.0, layer.name);
         if (workspace.calibration.dump->inputOf(layer.name).empty() && !workspace.calibration.dump->hasRawTokens(layer.name)) {
-            outcome.json["skipped"].push_back({{"layer", layer.name}, {"reason", "the dump does not cover it"}});
+            outcome.json["skipped"].push_back({{"layer", layer.name}, {"reason", kNotCovered}});
             continue;
         }
         QS_TRY(stats, workspace.calibration.dump->stats(layer.name));
         QS_TRY(W, workspace.model->loadWeight(layer));
         auto& input = shared[layer.inputId];
-        auto result = analysis::analyzeLayer(W, stats.get(), cpuBackend(), {}, job, input);
+        auto result = analysis::analyzeLayer(W, stats.get(), context.backend(), {}, job, input);
         if (!result) {
             Error error = result.error();
             error.where = layer.name + (error.where.empty() ? std::string() : ", " + error.where);
-            return tl::unexpected(std::move(error));
+            if (error.code != Errc::NotFinite)
+                return tl::unexpected(std::move(error));
+            // The other layers are still worth knowing, but this is no success.
+            outcome.json["skipped"].push_back({{"layer", layer.name}, {"reason", error.line()}});
+            warnings += "skipped " + error.line() + "\n";
+            outcome.exitCode = 1;
+            if (!firstFailure)
+                firstFailure = std::move(error);
+            continue;
         }
         input = result->input;
         nlohmann::json entry = analysis::layerToJson(layer.name, *result);
@@ -100,6 +112,8 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         csv += csvLine(layer.name, *result);
         outcome.json["layers"].push_back(std::move(entry));
     }
+    if (outcome.json["layers"].empty() && firstFailure)
+        return tl::unexpected(std::move(*firstFailure));
     if (outcome.json["layers"].empty())
         return fail(Errc::NotFound, "covers none of the layers asked for", options.dump,
             "capture a dump of this model, or choose other layers");
@@ -115,12 +129,12 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         QS_CHECK(writeTextFile(folder / "layers.csv", csv));
     }
     outcome.text = table.text() + verdicts;
-    if (!outcome.json["skipped"].empty()) {
-        std::vector<std::string> names;
-        for (const auto& skipped : outcome.json["skipped"])
+    std::vector<std::string> names;
+    for (const auto& skipped : outcome.json["skipped"])
+        if (skipped["reason"] == kNotCovered)
             names.push_back(skipped["layer"].get<std::string>());
+    if (!names.empty())
         warnings += wrapped("skipped, as the dump does not cover " + std::string(names.size() == 1 ? "it:" : "them:"), names);
-    }
     if (!anyHoldout)
         warnings += "no holdout: the dump keeps no sequences apart, so sensitivity is of the tokens that methods see\n";
     warnings += "policy " + info.policy + "; dump " + workspace.calibration.dump->id().substr(0, 12) + "\n";

@@ -4,6 +4,7 @@
 #include "outputs.h"
 #include "text_table.h"
 
+#include "core/base/memory.h"
 #include "core/base/version.h"
 #include "core/io/checkpoint.h"
 
@@ -92,11 +93,11 @@ nlohmann::json resultJson(const recipe::CompressedLayer& compressed, const recip
     return entry;
 }
 
-/// A layer that cannot be measured with what was given, while others can: the dump lacks it, or a plain matrix has a shape that
-/// the pipeline cannot take. Everything else ends the comparison.
+/// A layer that cannot be measured with what was given, while others can: the dump lacks it, its weights or activations hold
+/// NaN or Inf, or a plain matrix has a shape that the pipeline cannot take. Everything else ends the comparison.
 bool maySkip(const Error& error, const model::ModelSpec& spec)
 {
-    return error.code == Errc::NotFound
+    return error.code == Errc::NotFound || error.code == Errc::NotFinite
         || (spec.family == model::Family::Plain
             && (error.code == Errc::InvalidArgument || error.code == Errc::Mismatch || error.code == Errc::Unsupported));
 }
@@ -196,6 +197,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
             const JobContext job = context.part(done / units, (done + 1) / units);
             done += 1;
             job.progress(0.0, layer.name);
+            releaseFreeMemory();
             auto compressed = workspace.runner->compress(index, pipelines[p], job);
             if (!compressed) {
                 Error error = std::move(compressed).error();
@@ -205,10 +207,13 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                     firstSkipped = error;
                 outcome.json["skipped"].push_back(
                     {{"layer", layer.name}, {"pipeline", options.pipelines[p]}, {"reason", error.line()}});
+                if (error.code == Errc::NotFinite)
+                    outcome.exitCode = 1; // the rest is measured, but this is no success
                 addSkipped(skipped, recipe::pipelineLabel(pipelines[p], *registry), error, layer.name);
                 continue;
             }
-            QS_TRY(metrics, recipe::measure(*workspace.model, index, W, *compressed, workspace.calibration, cpuBackend(), job));
+            QS_TRY(metrics,
+                recipe::measure(*workspace.model, index, W, *compressed, workspace.calibration, context.backend(), job));
             nlohmann::json entry = resultJson(*compressed, metrics);
             entry["pipeline"] = options.pipelines[p];
             entry["seed"] = context.job().seed;

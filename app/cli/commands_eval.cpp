@@ -121,7 +121,7 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
     model::EvalOptions evalOptions;
     evalOptions.seqLen = options.seqLen;
     evalOptions.maxTokens = options.maxTokens;
-    auto evaluated = model::evaluate(reference, text, candidates, evalOptions, context.job());
+    auto evaluated = model::evaluate(reference, text, candidates, evalOptions, context.backend(), context.job());
     if (!evaluated)
         return inOptions(context, std::move(evaluated).error(), options.text);
     model::EvalReport& report = *evaluated;

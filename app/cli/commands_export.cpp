@@ -45,6 +45,19 @@ Expected<void> checkRecipeFile(const recipe::ExporterRegistry& exporters, const 
         "--out " + options.out, "choose another file, or remove this one");
 }
 
+/// Of all files that the export is made of, as they lie on the disk.
+std::uint64_t writtenBytes(
+    const recipe::Exporter& exporter, const recipe::ExportReport& report, const std::filesystem::path& out)
+{
+    std::uint64_t sum = 0;
+    for (const auto& file : report.files) {
+        std::error_code code;
+        const std::uint64_t bytes = std::filesystem::file_size(exporter.writesFolder() ? out / file : out, code);
+        sum += code ? 0 : bytes;
+    }
+    return sum;
+}
+
 } // namespace
 
 std::string exportFormats(Context& context)
@@ -93,7 +106,8 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
     for (const auto& finding : findings)
         if (finding.severity == "error")
             return fail(Errc::InvalidArgument, finding.message + " [" + finding.id + "]", finding.where,
-                "nothing was written; change the recipe, or choose another --format");
+                "nothing was written; "
+                    + (finding.hint.empty() ? std::string("change the recipe, or choose another --format") : finding.hint));
     auto written = exporter->write(input, options.out, context.job());
     if (!written) {
         Error error = std::move(written).error();
@@ -109,14 +123,16 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
         files.push_back(file.string());
     outcome.json = {{"format", options.format}, {"out", options.out}, {"files", files}, {"verified", report.verified},
         {"findings", findingsJson(report.findings)}, {"bits_layers", number(report.size.bitsLayers)},
-        {"bits_file", number(report.size.bitsFile)}, {"bytes_file", number(report.size.bytesFile)},
-        {"layer_bytes", report.layerBytes}, {"checkpoint_bytes", report.checkpointBytes}};
+        {"bits_file", number(report.size.bitsFile)}, {"bytes_file", static_cast<std::uint64_t>(report.size.bytesFile)},
+        {"layer_bytes", report.layerBytes}, {"checkpoint_bytes", report.checkpointBytes},
+        {"written_bytes", writtenBytes(*exporter, report, options.out)}};
     outcome.text = findingsText(report.findings);
     const std::string size = report.size.bytesFile > 0
-        ? fmt::format("{} ({} bits per weight in layers, {} in the file), ", bytesText(report.size.bytesFile),
+        ? fmt::format("tensors {} ({} bits per weight in layers, {} in the file), ", bytesText(report.size.bytesFile),
             significant(report.size.bitsLayers, 4), significant(report.size.bitsFile, 4))
         : std::string();
-    outcome.text += fmt::format("{}: {}, {}{}\n", options.out, counted(report.files.size(), "file"), size,
+    outcome.text += fmt::format("{}: {}, {}; {}{}\n", options.out, counted(report.files.size(), "file"),
+        bytesText(static_cast<double>(writtenBytes(*exporter, report, options.out))), size,
         report.verified ? "read back and verified" : "not a checkpoint: checked as text");
     outcome.exitCode = report.hasErrors() ? 1 : 0;
     return outcome;

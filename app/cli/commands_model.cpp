@@ -214,8 +214,8 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context)
     QS_CHECK(checkOutputFile("--out", options.out, OutputKind::Dump, options.merge));
     QS_TRY(model, openModelChecked(options.model));
     if (!options.merge.empty()) {
-        QS_TRY(a, stats::openDump(options.merge[0]));
-        QS_TRY(b, stats::openDump(options.merge[1]));
+        QS_TRY(a, stats::openDump(options.merge[0], context.backend()));
+        QS_TRY(b, stats::openDump(options.merge[1], context.backend()));
         QS_CHECK(checkFits(*a, *model));
         QS_CHECK(checkFits(*b, *model));
         QS_CHECK(stats::mergeDumps(*a, *b, options.out, context.job()));
@@ -229,10 +229,10 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context)
         capture.gramLayers = options.layers;
         capture.gramFloat32 = options.gramFloat32;
         capture.seed = context.job().seed;
-        if (auto done = model::capture(model, options.text, options.out, capture, context.job()); !done)
+        if (auto done = model::capture(model, options.text, options.out, capture, context.backend(), context.job()); !done)
             return inOptions(context, std::move(done).error(), options.text);
     }
-    QS_TRY(dump, stats::openDump(options.out));
+    QS_TRY(dump, stats::openDump(options.out, context.backend()));
     const auto& info = dump->info();
     std::error_code ignored;
     const auto bytes = std::filesystem::file_size(options.out, ignored);

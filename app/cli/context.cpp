@@ -130,6 +130,11 @@ Expected<const recipe::ExporterRegistry*> Context::exporters()
     return &manager->exporters();
 }
 
+Backend& Context::backend() const
+{
+    return cpuBackend();
+}
+
 Expected<std::shared_ptr<const model::Model>> openModelChecked(const std::string& path)
 {
     return model::openModel(path);
@@ -149,12 +154,12 @@ Expected<Workspace> openWorkspace(Context& context, const std::string& modelPath
     QS_TRY(opened, openModelChecked(modelPath));
     workspace.model = opened;
     if (!dumpPath.empty()) {
-        QS_TRY(dump, stats::openDump(dumpPath));
+        QS_TRY(dump, stats::openDump(dumpPath, context.backend()));
         QS_CHECK(checkFits(*dump, *opened));
         workspace.calibration.dump = dump;
     }
     QS_TRY(registry, context.stages());
-    workspace.runner = std::make_shared<recipe::Runner>(workspace.model, workspace.calibration, *registry, cpuBackend());
+    workspace.runner = std::make_shared<recipe::Runner>(workspace.model, workspace.calibration, *registry, context.backend());
     workspace.runner->setCache(store::ResultCache::openDefault());
     return workspace;
 }

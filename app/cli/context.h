@@ -38,6 +38,8 @@ public:
     Expected<const recipe::StageRegistry*> stages();
     Expected<const recipe::ExporterRegistry*> exporters();
     const JobContext& job() const { return m_job; }
+    /// The device that all commands compute on.
+    Backend& backend() const;
     bool json() const { return m_json; }
     /// Progress of one part of the work, with a label; ends with a cleared line.
     JobContext part(double lo, double hi) const { return m_job.part(lo, hi); }

@@ -94,7 +94,7 @@ CalibrateDialog::CalibrateDialog(session::Workbench& bench, QWidget* parent)
     form->addRow(tr("Windows"), m_samples);
     form->addRow(tr("Tokens per window"), m_length);
     form->addRow(tr("Raw tokens kept"), m_keep);
-    m_target->setText(QString::fromStdString(bench.newDumpPath(m_samples->value(), m_length->value()).string()));
+    suggestTarget();
     form->addRow(tr("Dump"), withBrowse(m_target, [this] {
         return QFileDialog::getSaveFileName(this, tr("Dump"), m_target->text(), tr("Dump (*.h5)"));
     }));
@@ -111,7 +111,18 @@ CalibrateDialog::CalibrateDialog(session::Workbench& bench, QWidget* parent)
     connect(m_text, &QLineEdit::textChanged, this, &CalibrateDialog::check);
     connect(m_samples, &QSpinBox::valueChanged, this, &CalibrateDialog::check);
     connect(m_length, &QSpinBox::valueChanged, this, &CalibrateDialog::check);
+    for (QSpinBox* spin : {m_samples, m_length})
+        connect(spin, &QSpinBox::valueChanged, this, &CalibrateDialog::suggestTarget);
     check();
+}
+
+void CalibrateDialog::suggestTarget()
+{
+    // The name says what is in the file; what the user typed or chose stays.
+    if (m_target->text() != m_suggested)
+        return;
+    m_suggested = QString::fromStdString(m_bench.newDumpPath(m_samples->value(), m_length->value()).string());
+    m_target->setText(m_suggested);
 }
 
 void CalibrateDialog::check()

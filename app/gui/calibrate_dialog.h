@@ -19,9 +19,12 @@ public:
     explicit CalibrateDialog(session::Workbench& bench, QWidget* parent = nullptr);
     QLineEdit* text() const { return m_text; }
     QSpinBox* samples() const { return m_samples; }
+    QSpinBox* length() const { return m_length; }
+    QLineEdit* target() const { return m_target; }
 
 private:
     void check();
+    void suggestTarget();
     void start();
 
     session::Workbench& m_bench;
@@ -30,6 +33,7 @@ private:
     QSpinBox* m_length;
     QSpinBox* m_keep;
     QLineEdit* m_target;
+    QString m_suggested; ///< The file name that the dialog put into m_target.
     QLabel* m_note;
     QPushButton* m_start;
 };

@@ -49,13 +49,14 @@ ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget*
     auto* left = new QVBoxLayout;
     left->addWidget(views::makeLabel(tr("FORMAT"), "slot"));
     left->addWidget(m_formats, 1);
-    m_formats->setMaximumWidth(270);
     m_formats->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
     auto* right = new QVBoxLayout;
     right->addWidget(views::makeLabel(tr("CHECKS"), "slot"));
     m_description->setWordWrap(true);
     right->addWidget(m_description);
     m_findings->setWordWrap(true);
+    m_findings->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+    m_findings->setResizeMode(QListView::Adjust);
     right->addWidget(m_findings, 1);
     columns->addLayout(left, 2);
     columns->addLayout(right, 5);
@@ -94,6 +95,7 @@ ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget*
         auto* item = new QListWidgetItem(QString::fromStdString(exporter->title()), m_formats);
         item->setData(Qt::UserRole, QString::fromStdString(exporter->id()));
     }
+    m_formats->setFixedWidth(std::max(200, m_formats->sizeHintForColumn(0) + 2 * views::kCardPadding)); // no name is cut
     connect(m_reopen, &QPushButton::clicked, this, [this] {
         const QString path = m_written;
         accept();

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <unistd.h>
 
 int main(int argc, char** argv)
@@ -27,6 +28,10 @@ int main(int argc, char** argv)
     QCoreApplication::setApplicationName(QStringLiteral("quantscope"));
     QCoreApplication::setApplicationVersion(QString::fromLatin1(qs::kVersion));
 
+    if (argc == 2 && std::string_view(argv[1]) == "--check-display") { // for quickstart: ends badly where no window can open
+        const QApplication probe(argc, argv);
+        return 0;
+    }
     QString error;
     bool exit = false;
     std::optional<qs::app::Options> options;
@@ -44,15 +49,20 @@ int main(int argc, char** argv)
     const bool display = std::getenv("DISPLAY") || std::getenv("WAYLAND_DISPLAY");
     if (!options->screenshot.isEmpty() && !display && !std::getenv("QT_QPA_PLATFORM"))
         setenv("QT_QPA_PLATFORM", "offscreen", 1);
+    if (!display && !std::getenv("QT_QPA_PLATFORM")) {
+        std::fprintf(stderr, "quantscope: there is no display to open the window on (quantscope-cli needs none)\n");
+        return 1;
+    }
     const QApplication app(argc, argv);
     const QSettings settings;
     qs::views::Theme::instance().apply(
         options->dark.value_or(options->screenshot.isEmpty() && settings.value(QStringLiteral("dark")).toBool()));
     QApplication::setWindowIcon(QIcon(QStringLiteral(":/icons/quantscope.svg")));
     qs::app::MainWindow window;
-    window.resize(options->size);
-    if (options->screenshot.isEmpty()) // a picture shows the default layout
-        window.restoreLayout();
+    if (options->screenshot.isEmpty())
+        window.place(options->size);
+    else // a picture shows the default layout, whatever the screen
+        window.resize(options->size.value_or(qs::app::MainWindow::kWantedSize));
     if (!options->view.isEmpty() && !window.showView(options->view)) {
         std::fprintf(stderr, "quantscope: --view %s: no such view (%s)\n", qPrintable(options->view),
             qPrintable(window.viewNames().join(QStringLiteral(", "))));

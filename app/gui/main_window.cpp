@@ -2,6 +2,7 @@
 #include "app/gui/main_window.h"
 
 #include "app/gui/calibrate_dialog.h"
+#include "app/gui/command_keys.h"
 #include "app/gui/export_dialog.h"
 #include "app/gui/view_dock.h"
 #include "views/heatmap/heatmap_view.h"
@@ -10,6 +11,8 @@
 #include "views/theme/theme.h"
 #include "views/undo/edit_command.h"
 
+#include <QAbstractItemView>
+#include <QAction>
 #include <QCloseEvent>
 #include <QCompleter>
 #include <QHBoxLayout>
@@ -39,6 +42,7 @@ MainWindow::MainWindow(QWidget* parent)
     buildViews();
     buildStatus();
     buildMenus();
+    new CommandKeys(this);
 
     for (auto signal :
         {&session::Workbench::modelChanged, &session::Workbench::dumpChanged, &session::Workbench::assignedChanged})
@@ -96,6 +100,15 @@ void MainWindow::buildTopBar()
     m_search->setMinimumWidth(180);
     m_search->setMinimumHeight(28);
     m_search->setAcceptDrops(false); // files dropped on it are for the window
+    auto* clear = new QAction(m_search);
+    clear->setShortcut(Qt::Key_Escape);
+    clear->setShortcutContext(Qt::WidgetShortcut);
+    connect(clear, &QAction::triggered, this, [this] { // also while the list of results is open
+        if (m_search->completer())
+            m_search->completer()->popup()->hide();
+        m_search->clear();
+    });
+    m_search->addAction(clear);
     m_export = new QPushButton(tr("Export recipe…"));
     m_export->setProperty("role", QByteArray("primary"));
     m_export->setToolTip(tr("Check the recipe for a format, write it, read it back and verify it (Ctrl+E)"));

@@ -5,7 +5,10 @@
 #include "views/panels/panel.h"
 
 #include <QMainWindow>
+#include <QSize>
 #include <QUndoStack>
+
+#include <optional>
 
 class QLabel;
 class QLineEdit;
@@ -58,6 +61,9 @@ public:
     void resetLayout();
     bool restoreLayout(); ///< From the settings; they are written again when the window closes.
     void saveLayout() const;
+    static constexpr QSize kWantedSize{1660, 1046};
+    /// As it was last time, or of kWantedSize; never larger than the screen, unless `size` was asked for. Call before show().
+    void place(std::optional<QSize> size);
 
     views::LayerHeader* header() const { return m_header; }
     views::LayersPanel* layersPanel() const { return m_layers; }

@@ -18,6 +18,7 @@
 #include <QEvent>
 #include <QMenu>
 #include <QMouseEvent>
+#include <QScreen>
 #include <QSettings>
 #include <QTabBar>
 #include <QTimer>
@@ -32,6 +33,7 @@ using namespace qs::views; // NOLINT(google-build-using-namespace): this file on
 namespace {
 
 constexpr int kLayoutVersion = 1; ///< Raise it when docks come or go: an older layout is then not restored.
+constexpr int kTitleBar = 32; ///< What window managers put around a window, before it is known.
 const auto kLayoutKey = QStringLiteral("layout");
 const auto kGeometryKey = QStringLiteral("geometry");
 
@@ -133,7 +135,7 @@ void MainWindow::setDockSizes()
     const int left = std::clamp(width() * 26 / 100, 300, 430);
     const int right = std::clamp(width() * 21 / 100, 290, 345);
     resizeDocks({m_layersDock, m_editorDock}, {left, right}, Qt::Horizontal);
-    const int jobs = std::clamp(height() * 15 / 100, 110, 170);
+    const int jobs = std::clamp(height() * 24 / 100, 170, 260); // four jobs and four messages, where there is room
     resizeDocks({m_editorDock, m_jobsDock}, {height() - jobs, jobs}, Qt::Vertical);
 }
 
@@ -154,6 +156,23 @@ bool MainWindow::restoreLayout()
     }
     m_arrange->start();
     return true;
+}
+
+void MainWindow::place(std::optional<QSize> size)
+{
+    resize(kWantedSize);
+    restoreLayout();
+    if (size) {
+        setWindowState(windowState() & ~Qt::WindowMaximized);
+        resize(*size);
+        return;
+    }
+    const QRect free = screen()->availableGeometry();
+    if (free.contains(QRect(free.topLeft(), this->size() + QSize(0, kTitleBar))))
+        return;
+    // The size that it gets when it is no longer maximized fits as well.
+    resize(this->size().boundedTo(free.size() - QSize(0, kTitleBar)));
+    setWindowState(windowState() | Qt::WindowMaximized);
 }
 
 void MainWindow::saveLayout() const

@@ -208,8 +208,8 @@ void MainWindow::lookAtCompanion()
     session::JobQueue::Spec spec{QStringLiteral("open/companion"), tr("Look at %1").arg(name), session::Lane::View, false};
     m_bench.jobs().submit<std::string>(
         spec, this,
-        [path = file.toStdString()](const JobContext&) -> Expected<std::string> {
-            QS_TRY(dump, stats::openDump(path));
+        [path = file.toStdString(), &device = m_bench.backend()](const JobContext&) -> Expected<std::string> {
+            QS_TRY(dump, stats::openDump(path, device));
             return dump->info().modelId;
         },
         [this, file, name, model](Expected<std::string> id) {
@@ -259,7 +259,7 @@ bool MainWindow::mayDiscard()
     // A dump that was opened is not work; pipelines and assignments are.
     if (!m_bench.document().modified() || m_undo.isClean())
         return true;
-    QMessageBox question(QMessageBox::Question, tr("Unsaved work"),
+    QMessageBox question(QMessageBox::NoIcon, tr("Unsaved work"),
         tr("The pipelines and the recipe of this session are not saved."),
         QMessageBox::Save | QMessageBox::Discard | QMessageBox::Cancel, this);
     question.setDefaultButton(QMessageBox::Save);
@@ -274,6 +274,8 @@ bool MainWindow::saveSession(bool as)
 {
     QString file = QString::fromStdString(m_bench.document().file().string());
     if (as || file.isEmpty()) {
+        if (file.isEmpty() && m_bench.model())
+            file = QDir::home().filePath(QString::fromStdString(m_bench.model()->spec().name) + QStringLiteral(".qsession"));
         file = QFileDialog::getSaveFileName(this, tr("Save session"), file, tr("Session (*.qsession)"));
         if (file.isEmpty())
             return false;
@@ -284,6 +286,7 @@ bool MainWindow::saveSession(bool as)
     state->theme = views::Theme::instance().dark() ? QStringLiteral("dark") : QStringLiteral("light");
     if (const model::LayerSpec* layer = m_bench.currentLayer())
         state->selectedLayer = QString::fromStdString(layer->name);
+    state->selectedPipeline = std::max(m_bench.selection().state().pipeline, 0);
     m_bench.document().set(state);
     if (const auto saved = m_bench.document().save(file.toStdString()); !saved) {
         m_bench.messages().add(saved.error());

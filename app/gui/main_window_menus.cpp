@@ -258,7 +258,9 @@ QStringList MainWindow::statusParts()
             text += tr(" (%1, found in the model's folder)").arg(QFileInfo(m_companionUsed).fileName());
         status << text;
     }
-    status << (m_bench.document().modified() ? tr("not saved") : tr("saved"));
+    status << (m_bench.document().modified()    ? tr("not saved")
+            : m_bench.document().file().empty() ? tr("nothing to save")
+                                                : tr("saved"));
     return status;
 }
 
@@ -282,7 +284,13 @@ void MainWindow::updateTexts()
         info << tr("no model");
     }
     m_info->setText(info.join(kDot));
-    m_info->setToolTip(model ? QString::fromStdString(m_bench.state().model.string()) : QString());
+    QString tip;
+    if (model) {
+        tip = QString::fromStdString(m_bench.state().model.string());
+        if (const std::string& title = model->spec().title; !title.empty() && title != model->spec().name)
+            tip += tr("\ncalls itself %1").arg(QString::fromStdString(title));
+    }
+    m_info->setToolTip(tip);
     m_status->setText(statusParts().join(kDot));
     setWindowTitle(model ? QStringLiteral("%1%2 – Quantscope")
                                .arg(QString::fromStdString(model->spec().name),

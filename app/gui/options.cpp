@@ -32,8 +32,7 @@ std::optional<Options> parseOptions(const QStringList& arguments, QString* error
         QStringLiteral("evaluate"), QStringLiteral("Evaluate the pipelines on a text"), QStringLiteral("FILE"));
     const QCommandLineOption tokens(
         QStringLiteral("max-tokens"), QStringLiteral("Tokens of that text"), QStringLiteral("N"), QStringLiteral("8192"));
-    const QCommandLineOption size(
-        QStringLiteral("size"), QStringLiteral("Size of the window"), QStringLiteral("WxH"), QStringLiteral("1660x1046"));
+    const QCommandLineOption size(QStringLiteral("size"), QStringLiteral("Size of the window"), QStringLiteral("WxH"));
     parser.addOptions({dump, dark, light, screenshot, view, layer, calibrate, compare, evaluate, tokens, size});
     if (!parser.parse(arguments)) {
         *error = parser.errorText();
@@ -70,12 +69,14 @@ std::optional<Options> parseOptions(const QStringList& arguments, QString* error
         return std::nullopt;
     }
     static const QRegularExpression sizePattern(QStringLiteral("^(\\d{3,5})x(\\d{3,5})$"));
-    const auto match = sizePattern.match(parser.value(size));
-    if (!match.hasMatch()) {
-        *error = QStringLiteral("--size %1 is not WIDTHxHEIGHT").arg(parser.value(size));
-        return std::nullopt;
+    if (parser.isSet(size)) {
+        const auto match = sizePattern.match(parser.value(size));
+        if (!match.hasMatch()) {
+            *error = QStringLiteral("--size %1 is not WIDTHxHEIGHT").arg(parser.value(size));
+            return std::nullopt;
+        }
+        options.size = QSize(match.captured(1).toInt(), match.captured(2).toInt());
     }
-    options.size = QSize(match.captured(1).toInt(), match.captured(2).toInt());
     return options;
 }
 

@@ -22,7 +22,7 @@ struct Options {
     bool compareAll = false; ///< Compare on all layers before the screenshot.
     QString evaluate; ///< Evaluate on this text before the screenshot.
     int maxTokens = 8192;
-    QSize size{1660, 1046};
+    std::optional<QSize> size; ///< Nothing: as it was last time, at most the screen.
 };
 
 /// Parses arguments; on wrong usage `error` gets one line and nothing is returned. Prints help or version itself and sets

@@ -38,12 +38,12 @@ json qsurToJson(const Qsur& q)
 {
     return {{"r", number(q.r)}, {"lost_bits", number(q.lostBits)}, {"ceiling_scaling", number(q.ceilingScaling)},
         {"ceiling_rotation", number(q.ceilingRotation)}, {"ceiling_both", number(q.ceilingBoth)},
-        {"published", number(q.published)}, {"published_stable", q.publishedStable}, {"deficient", q.deficient},
-        {"samples", q.samples}, {"channel_imbalance", number(q.channelImbalance)}, {"correlation", number(q.correlation)},
-        {"basis_imbalance", number(q.basisImbalance)}, {"anisotropy", number(q.anisotropy)},
-        {"widest_channel", q.widestChannel}, {"log_det", number(q.logDet)}, {"log_box", number(q.logBox)},
-        {"log_bound", number(q.logBound)}, {"log_published", number(q.logPublished)}, {"lambda1", number(q.lambda1)},
-        {"lambda2", number(q.lambda2)}, {"r_mean_symmetric", number(q.rMeanSymmetric)},
+        {"published", number(q.published)}, {"published_stable", q.deficient ? json(nullptr) : json(q.publishedStable)},
+        {"deficient", q.deficient}, {"samples", q.samples}, {"channel_imbalance", number(q.channelImbalance)},
+        {"correlation", number(q.correlation)}, {"basis_imbalance", number(q.basisImbalance)},
+        {"anisotropy", number(q.anisotropy)}, {"widest_channel", q.widestChannel}, {"log_det", number(q.logDet)},
+        {"log_box", number(q.logBox)}, {"log_bound", number(q.logBound)}, {"log_published", number(q.logPublished)},
+        {"lambda1", number(q.lambda1)}, {"lambda2", number(q.lambda2)}, {"r_mean_symmetric", number(q.rMeanSymmetric)},
         {"r_mean_asymmetric", number(q.rMeanAsymmetric)}, {"rank", optionalCount(q.rank)},
         {"r_subspace", q.rank ? number(q.rSub) : json(nullptr)}, {"shrinkage", number(q.shrinkage)},
         {"r_shrunk", q.samples > 0 ? number(q.rShrunk) : json(nullptr)},
@@ -78,6 +78,7 @@ json outliersToJson(const Outliers& o)
             {"reason", c.reason}});
     return {{"int8_channels", o.int8Channels}, {"max_over_median", number(o.maxOverMedian)}, {"kurtosis", number(o.kurtosis)},
         {"kurtosis_overall", number(o.kurtosisOverall)}, {"sink_ratio", number(o.sinkRatio)},
+        {"sink_energy", number(o.sinkEnergy)}, {"sink_energy_holdout", number(o.sinkEnergyHoldout)},
         {"massive_channels", o.massiveChannels}, {"table", std::move(table)}};
 }
 

@@ -32,8 +32,7 @@ Expected<CodeHistogram> codeHistogram(MatrixView W, const quant::QuantizedTensor
     std::uint64_t clipped = 0;
     for (Index r = 0; r < W.rows(); ++r)
         for (Index c = 0; c < W.cols(); ++c) {
-            const Index g
-                = tensor.groupOf.empty() ? c / tensor.group : static_cast<Index>(tensor.groupOf[static_cast<std::size_t>(c)]);
+            const Index g = tensor.groupAt(c);
             const float u = W(r, c) / tensor.scale(r, g) + tensor.zero(r, g);
             units(r, c) = u;
             clipped += u < lowest - 0.5F || u > highest + 0.5F ? 1 : 0;

@@ -17,15 +17,18 @@ struct HessianReport {
     Index dims = 0, tokens = 0;
     std::vector<double> diagonal; ///< C_jj.
     double trace = 0, lambdaMax = 0;
-    std::optional<double> lambdaMin; ///< Absent where the spectrum was not computed.
-    std::vector<double> eigenvalues; ///< Descending; empty above HessianOptions::spectrumLimit.
+    std::optional<double> lambdaMin; ///< Of the live channels; absent where the spectrum was not computed.
+    std::vector<double> eigenvalues; ///< Of the live channels, descending; empty above HessianOptions::spectrumLimit.
     std::optional<Index> rank; ///< Eigenvalues above 1e-7 of the largest; absent without the spectrum.
-    std::optional<double> condition; ///< lambda_max / lambda_min undamped; absent when the rank is deficient or unknown.
-    std::vector<Index> dead; ///< Channels with C_jj = 0.
+    std::optional<double>
+        condition; ///< lambda_max / lambda_min of the live channels, undamped; absent when the rank is deficient or unknown.
+    std::vector<Index> dead; ///< Channels with C_jj = 0. They are set aside: solvers set their weights to 0.
+    Index live() const { return dims - static_cast<Index>(dead.size()); }
     double tokensPerChannel = 0;
     double effectiveRank = 0; ///< exp(entropy of lambda / trace); 0 without the spectrum.
 
-    /// What adding lambda = damp * mean(diagonal) does to the condition number.
+    /// What adding lambda = damp * mean(diagonal of the live channels) does to the condition number: the lambda that
+    /// linalg::dampedInverseFactor adds.
     struct Damping {
         double damp = 0, lambda = 0, condition = 0;
     };
@@ -37,6 +40,7 @@ struct HessianOptions {
     std::vector<double> damps = {0.0001, 0.001, 0.01, 0.1};
     Index spectrumLimit = 8192; ///< Above it only diagonal, trace, lambda_max (Lanczos) and dead channels are computed.
     bool spectrum = true;
+    double sinkShare = 0; ///< Share of the energy in the first positions of the windows (stats::InputStats), for the verdict.
 };
 
 /// Shapes   C (d, d).   Errors   NotFinite; Cancelled.   Cost   4/3 d^3 for the spectrum.

@@ -5,6 +5,22 @@
 #include <utility>
 
 namespace qs::analysis {
+namespace {
+
+/// Sink share of the parts whose sinks are known.
+double wholeSinkShare(const stats::InputStats& stats)
+{
+    stats::InputPart part;
+    stats::ChannelSums sinks;
+    for (const auto& [tokens, first] : {std::pair(&stats.fit, &stats.sink), {&stats.holdout, &stats.holdoutSink}})
+        if (first->count > 0) {
+            part.channels.merge(tokens->channels);
+            sinks.merge(*first);
+        }
+    return stats::InputStats::sinkShare(part, sinks);
+}
+
+} // namespace
 
 Expected<InputAnalysis> analyzeInput(
     const stats::InputStats& stats, Backend& backend, const AnalysisOptions& options, const JobContext& job)
@@ -25,7 +41,9 @@ Expected<InputAnalysis> analyzeInput(
     }
     {
         QS_TRY(C, stats::InputStats::secondMoment(whole));
-        QS_TRY(hessian, analyzeHessian(C, whole.count(), backend, options.hessian, job.part(0.05, 0.5)));
+        HessianOptions hessianOptions = options.hessian;
+        hessianOptions.sinkShare = wholeSinkShare(stats);
+        QS_TRY(hessian, analyzeHessian(C, whole.count(), backend, hessianOptions, job.part(0.05, 0.5)));
         result.hessian = std::move(hessian);
     }
     job.progress(0.5, "Hessian");
@@ -54,7 +72,7 @@ Expected<LayerAnalysis> analyzeLayer(MatrixView W, const stats::InputStats* stat
     QS_CHECK(job.poll());
     result.existingGrid = detectExistingGrid(W);
     if (options.weightQsur && W.rows() > 1) {
-        QS_TRY(cov, rowCovariance(W));
+        QS_TRY(cov, rowCovariance(W, backend));
         auto qsur = computeQsur(cov, backend, options.qsur, job.part(0.2, 0.5));
         if (qsur)
             result.weightQsur = std::move(*qsur);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/analysis/moments.h"
 
-#include "core/exec/backend.h"
 #include "core/exec/parallel.h"
 
 #include <algorithm>
@@ -76,7 +75,7 @@ Expected<Covariance> centredCovariance(const stats::InputPart& part)
     return cov;
 }
 
-Expected<Covariance> rowCovariance(MatrixView W)
+Expected<Covariance> rowCovariance(MatrixView W, Backend& backend)
 {
     if (W.empty())
         return fail(Errc::InvalidArgument, "an empty weight has no covariance");
@@ -103,7 +102,7 @@ Expected<Covariance> rowCovariance(MatrixView W)
             for (Index c = 0; c < d; ++c)
                 tile(r, c) = static_cast<double>(W(first + r, c)) - cov.mean[static_cast<std::size_t>(c)];
         const MatrixViewD part = tile.view().rowRange(0, rows);
-        cpuBackend().gemmD(true, false, 1.0 / static_cast<double>(W.rows()), part, part, 1.0, cov.sigma.mut());
+        backend.gemmD(true, false, 1.0 / static_cast<double>(W.rows()), part, part, 1.0, cov.sigma.mut());
     }
     for (Index r = 0; r < d; ++r) // exact symmetry, whatever the product's blocking was
         for (Index c = 0; c < r; ++c)

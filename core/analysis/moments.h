@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/error.h"
+#include "core/exec/backend.h"
 #include "core/stats/input_stats.h"
 #include "core/tensor/matrix.h"
 
@@ -25,6 +26,6 @@ stats::InputPart wholeDump(const stats::InputStats& stats);
 /// Errors   NotFound without a Gram or tokens; NotFinite.
 Expected<Covariance> centredCovariance(const stats::InputPart& part);
 /// Rows of W as samples. Error NotFinite (first row and column).
-Expected<Covariance> rowCovariance(MatrixView W);
+Expected<Covariance> rowCovariance(MatrixView W, Backend& backend);
 
 } // namespace qs::analysis

@@ -119,6 +119,8 @@ Expected<Outliers> findOutliers(const stats::InputStats& stats, const OutlierOpt
     };
     result.maxOverMedian = ratio(most, typical);
     result.sinkRatio = ratio(most, mostNoSinks);
+    result.sinkEnergy = stats::InputStats::sinkShare(stats.fit, stats.sink);
+    result.sinkEnergyHoldout = stats::InputStats::sinkShare(stats.holdout, stats.holdoutSink);
 
     // Pooled moments: each channel around its own mean, and everything around the one mean.
     const stats::ChannelSums sums = allTokens(stats);

@@ -42,6 +42,8 @@ struct Outliers {
     double kurtosis = 0; ///< m4 / m2^2 with m_k = mean over all channels and tokens of (x_j - mean_j)^k. A Gaussian has 3.
     double kurtosisOverall = 0; ///< The same around the one mean of all values.
     double sinkRatio = 0; ///< Largest |x| over its value without the sink positions; 1 when sinks do not matter.
+    double sinkEnergy = 0; ///< Share of sum x^2 in the first positions of the fit sequences; 0 where positions are not known.
+    double sinkEnergyHoldout = 0; ///< The same of the holdout.
     Index massiveChannels = 0; ///< Channels with max |x| > 100 and > 1000 x the median mean|x|.
     std::vector<OutlierChannel> table; ///< Channels that meet a criterion, largest overMedian first.
 };

@@ -58,6 +58,7 @@ void fillRegular(Qsur& q, double logDet, double lnMax, double meanLnDiagonal, do
     q.ceilingRotation = std::exp(-0.5 * q.anisotropy);
     q.logBox = logUnitBall(q.dims) + 0.5 * logDet - d * (std::numbers::ln2 + 0.5 * lnMax);
     const double lnAxis = 0.5 * std::log(q.lambda1) + std::log(q.q1Max);
+    q.publishedStable = q.lambda1 >= 1.05 * q.lambda2;
     q.published = std::exp(0.5 * lnGeometric - lnAxis - 0.5 * std::log(d));
     q.logPublished = logUnitBall(q.dims) + 0.5 * logDet - d * (std::numbers::ln2 + lnAxis);
 }
@@ -105,7 +106,7 @@ std::string noteOf(const Qsur& q)
     if (!q.deficient && q.rank && *q.rank < q.dims)
         add(fmt::format("{} of {} directions carry less than 1e-7 of the largest: r depends on what float32 leaves of them.",
             q.dims - *q.rank, q.dims));
-    if (!q.publishedStable)
+    if (!q.deficient && !q.publishedStable)
         add("The two largest eigenvalues nearly agree: the published value depends on an arbitrary eigenvector.");
     return note;
 }
@@ -118,13 +119,6 @@ double logUnitBall(Index dims)
     return half * std::log(std::numbers::pi) - std::lgamma(half + 1.0);
 }
 
-double chiSquareQuantile(double dims, double alpha)
-{
-    const double z = Eigen::numext::ndtri(alpha);
-    const double base = 1.0 - 2.0 / (9.0 * dims) + z * std::sqrt(2.0 / (9.0 * dims));
-    return dims * base * base * base;
-}
-
 double gaussianLogDetBias(Index dims, Index samples, bool meanKnown)
 {
     const auto n = static_cast<double>(samples);
@@ -133,12 +127,6 @@ double gaussianLogDetBias(Index dims, Index samples, bool meanKnown)
     for (Index i = 1; i <= dims; ++i)
         sum += Eigen::numext::digamma(0.5 * (freedom - static_cast<double>(i) + 1.0)) + std::log(2.0 / n);
     return sum / static_cast<double>(dims);
-}
-
-double asymptoticLogDetBias(double dimsOverSamples)
-{
-    const double g = dimsOverSamples;
-    return (g - 1.0) / g * std::log1p(-g) - 1.0;
 }
 
 Expected<Qsur> computeQsur(const Covariance& cov, Backend& backend, const QsurOptions& options, const JobContext& job)
@@ -176,7 +164,6 @@ Expected<Qsur> computeQsur(const Covariance& cov, Backend& backend, const QsurOp
     q.lambda2 = std::max(0.0, top.lambda2);
     for (const double component : top.q1)
         q.q1Max = std::max(q.q1Max, std::fabs(component));
-    q.publishedStable = q.lambda1 >= 1.05 * q.lambda2;
 
     QS_CHECK(job.poll());
     const bool tooFew = q.samples > 0 && q.samples <= d;

@@ -37,7 +37,9 @@ struct Qsur {
 
     /// As published, relative to its own maximum: rel_axis = sqrt(GM(lambda) / lambda_1) / (sqrt(d) max_k |q_1k|).
     double published = 0;
-    bool publishedStable = false; ///< lambda_1 / lambda_2 >= 1.05; below, the value depends on an arbitrary eigenvector.
+    /// lambda_1 / lambda_2 >= 1.05; below, the value depends on an arbitrary eigenvector. False for a singular Sigma, which
+    /// makes the value 0 whatever the eigenvectors are (then null in JSON).
+    bool publishedStable = false;
     double lambda1 = 0, lambda2 = 0, q1Max = 0;
     double logPublished = 0; ///< ln of the published volume ratio itself (its d-th root is exp(logPublished / d)).
     double logBox = 0; ///< ln of the volume ratio with the true bounding box.
@@ -76,14 +78,9 @@ struct QsurOptions {
 Expected<Qsur> computeQsur(
     const Covariance& cov, Backend& backend, const QsurOptions& options = {}, const JobContext& job = {});
 
-/// Mean-aware r for a confidence level as published: c is the chi^2 quantile of d degrees of freedom at `alpha`
-/// (Wilson-Hilferty).
-double chiSquareQuantile(double dims, double alpha);
 /// (1/d) E ln det S - (1/d) ln det Sigma for a Gaussian sample covariance with divisor T, around the sample mean (or the known
 /// one). T > d + 1.
 double gaussianLogDetBias(Index dims, Index samples, bool meanKnown = false);
-/// Its large-d limit ((g - 1) / g) ln(1 - g) - 1, g = d / T.
-double asymptoticLogDetBias(double dimsOverSamples);
 /// ln B_d = (d/2) ln pi - ln Gamma(d/2 + 1): volume of the unit ball.
 double logUnitBall(Index dims);
 

@@ -14,8 +14,8 @@ Expected<Sensitivity> rtnSensitivity(
         return fail(Errc::Mismatch,
             fmt::format("the weight has {} columns, its input {} channels", W.cols(), stats->channels()), {},
             "the dump belongs to another model");
-    QS_TRY(quantized, quant::quantizeNearest(W, options.group, options.grid));
-    const RowMatrix What = quantized.dequantize();
+    QS_TRY(quantized, quant::quantizeNearest(W, options.group, options.grid, backend));
+    const RowMatrix What = quantized.dequantize(backend);
     Sensitivity result;
     result.weightError = metrics::weightError(W, What);
     result.weightSqnrDb = metrics::sqnrDb(result.weightError);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/error.h"
+#include "core/exec/grid_params.h"
 #include "core/exec/job_context.h"
 #include "core/tensor/matrix.h"
 
@@ -14,7 +15,12 @@ namespace qs {
 /// plugins.
 ///
 /// All matrices are row-major in host memory. Implementations serialise their library calls (one compute thread per library),
-/// so any thread may call. Same inputs and thread count give the same bits.
+/// so any thread may call. Same inputs and thread count give the same bits. Shapes that do not agree are a bug
+/// (std::invalid_argument).
+///
+/// What is a search or a sequence rather than one pass over a matrix is host code above the seam: the MSE and percentile range
+/// searches, and the column sweeps of GPTQ and SparseGPT. A device takes such a sweep over as a whole, as a stage of its own;
+/// column by column the transfers would cost more than the arithmetic.
 class Backend {
 public:
     virtual ~Backend() = default;
@@ -39,11 +45,24 @@ public:
     virtual Expected<void> invertLower(MutMatrixViewD L) = 0;
     /// Eigenvalues ascending; eigenvectors as rows of V where V is not null.
     virtual Expected<std::vector<double>> symmetricEigen(MatrixViewD A, MatrixD* V) = 0;
-    /// X := inv(L) X (or inv(L)^T X) for lower triangular L.
-    virtual void solveLower(MatrixViewD L, bool transposed, MutMatrixViewD X) = 0;
+
+    /// Elementwise grids. Every value is one true division, one or two roundings and one product in float32 (no reciprocal, no
+    /// fused operation), so the bits are the same on every backend and for any number of threads. Threads: several inside.
+
+    /// Extrema of the finite values of `group` consecutive columns of each row (+0 where there is none; -0 is given as +0).
+    /// Returns whether all values are finite. Shapes: X (rows, cols); lo, hi (rows, ceil(cols / group)).
+    virtual bool groupRanges(MatrixView X, Index group, MutMatrixView lo, MutMatrixView hi) = 0;
+    /// codes = clamp(rne(X / s) + z, lo, hi) as GridParams says; Inf gives the end of its sign and NaN the lowest code.
+    /// Shapes: X, codes (rows, cols).
+    virtual void gridEncode(MatrixView X, const GridParams& grid, MutCodesView codes) = 0;
+    /// X = s * (codes - z). Shapes: codes, X (rows, cols).
+    virtual void gridDecode(CodesView codes, const GridParams& grid, MutMatrixView X) = 0;
+    /// X := decode(encode(X)) in place (fake quantization); NaN and Inf stay what they are. Shapes: X (rows, cols).
+    virtual void gridProject(MutMatrixView X, const GridParams& grid) = 0;
 };
 
-/// The process-wide CPU backend (oneDNN float32 products, LAPACK factorisations).
+/// The process-wide CPU backend (oneDNN float32 products, LAPACK factorisations, Highway grids). Programs name it where they
+/// choose their backend; everything below takes the one it is given.
 Backend& cpuBackend();
 
 } // namespace qs

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/exec/backend.h"
 
+#include "core/exec/cpu_grid.h"
 #include "core/exec/parallel.h"
 
 #include <algorithm>
@@ -172,14 +173,13 @@ public:
         return values;
     }
 
-    void solveLower(MatrixViewD L, bool transposed, MutMatrixViewD X) override
+    bool groupRanges(MatrixView X, Index group, MutMatrixView lo, MutMatrixView hi) override
     {
-        if (X.empty())
-            return;
-        const std::lock_guard lock(m_blas);
-        cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit, asInt(X.rows()),
-            asInt(X.cols()), 1.0, L.data(), asInt(L.stride()), X.data(), asInt(X.stride()));
+        return cpugrid::groupRanges(X, group, lo, hi);
     }
+    void gridEncode(MatrixView X, const GridParams& grid, MutCodesView codes) override { cpugrid::encode(X, grid, codes); }
+    void gridDecode(CodesView codes, const GridParams& grid, MutMatrixView X) override { cpugrid::decode(codes, grid, X); }
+    void gridProject(MutMatrixView X, const GridParams& grid) override { cpugrid::project(X, grid); }
 
 private:
     static void mirrorLower(MutMatrixViewD G)

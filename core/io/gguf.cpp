@@ -301,7 +301,8 @@ Expected<void> checkVersion(const Cursor& cursor, std::uint32_t version)
     if (version == 1)
         return fail(Errc::Unsupported, "is a GGUF file of version 1", cursor.path(),
             "convert the model again with a current llama.cpp");
-    return fail(Errc::Unsupported, fmt::format("is a GGUF file of version {}; 2 and 3 are read", version), cursor.path());
+    return fail(Errc::Unsupported, fmt::format("is a GGUF file of version {}; 2 and 3 are read", version), cursor.path(),
+        "convert the model again with a llama.cpp that writes version 3");
 }
 
 Expected<std::uint64_t> alignmentOf(const Cursor& cursor, const GgufFile& gguf)

@@ -10,10 +10,7 @@
 #include <fmt/format.h>
 #include <functional>
 #include <stdexcept>
-
-#ifdef QS_HAVE_ICU
 #include <unicode/unorm2.h>
-#endif
 
 namespace qs::io {
 
@@ -24,9 +21,8 @@ namespace {
 constexpr std::size_t kCacheWords = 1 << 16;
 constexpr std::size_t kCacheWordBytes = 64;
 
-Expected<std::string> toNfc(std::string_view text, [[maybe_unused]] const std::string& where)
+Expected<std::string> toNfc(std::string_view text, const std::string& where)
 {
-#ifdef QS_HAVE_ICU
     if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<std::uint8_t>(c) < 0x80; }))
         return std::string(text);
     UErrorCode status = U_ZERO_ERROR;
@@ -64,10 +60,6 @@ Expected<std::string> toNfc(std::string_view text, [[maybe_unused]] const std::s
         appendUtf8(result, c);
     }
     return result;
-#else
-    (void)text;
-    return fail(Errc::Unsupported, "normalizer NFC needs a build with ICU", where, "install libicu-dev and configure again");
-#endif
 }
 
 struct TextHash {

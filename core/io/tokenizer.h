@@ -39,7 +39,7 @@ public:
 
 /// Reads tokenizer.json, or the one in a folder; the BOS token is the one that a tokenizer_config.json beside it names.
 /// Handled  byte-level BPE; pre-tokenizers ByteLevel, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, Sequence;
-///          normalizer NFC (in builds with ICU); post-processors ByteLevel, TemplateProcessing, RobertaProcessing,
+///          normalizer NFC; post-processors ByteLevel, TemplateProcessing, RobertaProcessing,
 ///          BertProcessing, Sequence.
 /// Errors   NotFound, Io; Format or Unsupported naming file and field; Mismatch if tokenizer_config.json names an unknown
 ///          token.

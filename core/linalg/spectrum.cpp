@@ -54,19 +54,13 @@ Expected<TopPairs> dense(MatrixViewD A, Backend& backend)
 {
     MatrixD V;
     QS_TRY(values, backend.symmetricEigen(A, &V));
-    const auto vector = [&](Index row) {
-        std::vector<double> q(V.row(row).begin(), V.row(row).end());
-        fixSign(q);
-        return q;
-    };
     TopPairs top;
     const Index d = A.rows();
     top.lambda1 = values.back();
-    top.q1 = vector(d - 1);
-    if (d > 1) {
+    top.q1.assign(V.row(d - 1).begin(), V.row(d - 1).end());
+    fixSign(top.q1);
+    if (d > 1)
         top.lambda2 = values[static_cast<std::size_t>(d - 2)];
-        top.q2 = vector(d - 2);
-    }
     return top;
 }
 
@@ -149,20 +143,14 @@ Expected<TopPairs> topPairs(MatrixViewD A, Backend& backend, const JobContext& j
         const double r2 = m > 1 ? norm * std::fabs(S(m - 2, m - 1)) / scale : 0.0;
         top.residual = std::max(r1, r2);
         if (last || top.residual < options.tolerance) {
-            const auto ritz = [&](Index row) {
-                std::vector<double> q2(size, 0.0);
-                for (Index k = 0; k < m; ++k)
-                    for (std::size_t i = 0; i < size; ++i)
-                        q2[i] += S(row, k) * basis[static_cast<std::size_t>(k)][i];
-                fixSign(q2);
-                return q2;
-            };
             top.lambda1 = values.back();
-            top.q1 = ritz(m - 1);
-            if (m > 1) {
+            top.q1.assign(size, 0.0);
+            for (Index k = 0; k < m; ++k)
+                for (std::size_t i = 0; i < size; ++i)
+                    top.q1[i] += S(m - 1, k) * basis[static_cast<std::size_t>(k)][i];
+            fixSign(top.q1);
+            if (m > 1)
                 top.lambda2 = values[static_cast<std::size_t>(m - 2)];
-                top.q2 = ritz(m - 2);
-            }
             return top;
         }
         basis.emplace_back(next);

@@ -21,11 +21,11 @@ Index numericalRank(std::span<const double> eigenvalues, double relative = 1e-7)
 /// lambda_max / lambda_min; nothing when the rank (at `relative`) is deficient.
 std::optional<double> conditionNumber(std::span<const double> eigenvalues, double relative = 1e-7);
 
-/// The two largest eigenvalues of a symmetric positive semidefinite matrix with their unit eigenvectors.
+/// The two largest eigenvalues of a symmetric positive semidefinite matrix, and the unit eigenvector of the first.
 struct TopPairs {
     double lambda1 = 0, lambda2 = 0; ///< lambda2 = 0 for d = 1.
-    std::vector<double> q1, q2; ///< The component of largest magnitude is positive. q2 is empty for d = 1.
-    double residual = 0; ///< max_i ||A q_i - lambda_i q_i|| / lambda1.
+    std::vector<double> q1; ///< The component of largest magnitude is positive.
+    double residual = 0; ///< max_i ||A q_i - lambda_i q_i|| / lambda1, of both pairs.
     int steps = 0; ///< Lanczos steps; 0 for the dense solver.
 };
 

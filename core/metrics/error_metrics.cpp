@@ -136,23 +136,6 @@ Expected<ErrorShares> errorShares(MatrixView dW, MatrixViewD C, Backend& backend
     return shares;
 }
 
-Expected<MatrixD> blockErrors(MatrixView W, MatrixView What, Index rows, Index cols)
-{
-    QS_CHECK(sameShape(W, What));
-    if (rows < 1 || cols < 1)
-        return fail(Errc::InvalidArgument, fmt::format("blocks of {} x {}", rows, cols));
-    MatrixD errors((W.rows() + rows - 1) / rows, (W.cols() + cols - 1) / cols);
-    parallelFor(0, errors.rows(), 1, [&](Index begin, Index end) {
-        for (Index b = begin; b < end; ++b)
-            for (Index r = b * rows; r < std::min(W.rows(), (b + 1) * rows); ++r)
-                for (Index c = 0; c < W.cols(); ++c) {
-                    const double e = static_cast<double>(W(r, c)) - static_cast<double>(What(r, c));
-                    errors(b, c / cols) += e * e;
-                }
-    });
-    return errors;
-}
-
 Expected<RowMatrix> difference(MatrixView W, MatrixView What)
 {
     QS_CHECK(sameShape(W, What));

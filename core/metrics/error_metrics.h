@@ -41,10 +41,6 @@ struct ErrorShares {
 /// Errors and cost of traceLoss.
 Expected<ErrorShares> errorShares(MatrixView dW, MatrixViewD C, Backend& backend, const JobContext& job = {});
 
-/// sum (W - What)^2 per block of rows x cols (the last ones may be short): a coarse map of the weight error.
-/// Shapes   result (ceil(o / rows), ceil(d / cols)).   Errors   Mismatch, InvalidArgument for a block extent below 1.
-Expected<MatrixD> blockErrors(MatrixView W, MatrixView What, Index rows, Index cols);
-
 /// W - What. Errors: Mismatch.
 Expected<RowMatrix> difference(MatrixView W, MatrixView What);
 

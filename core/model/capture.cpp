@@ -58,11 +58,12 @@ struct Collected {
 class Collector final : public InputObserver {
 public:
     Collector(const ModelSpec& spec, const std::optional<Pattern>& gramLayers, std::vector<bool> heldOut, Index length,
-        Index keepTokens, stats::DumpWriter& writer)
+        Index keepTokens, stats::DumpWriter& writer, Backend& backend)
         : m_heldOut(std::move(heldOut))
         , m_positions(static_cast<std::size_t>(length))
         , m_keepTokens(keepTokens)
         , m_writer(writer)
+        , m_backend(backend)
     {
         for (std::size_t i = 0; i < m_positions.size(); ++i)
             m_positions[i] = static_cast<Index>(i);
@@ -137,19 +138,19 @@ private:
     }
     void keepRaw(Collected& c, MatrixView x) const
     {
-        if (c.rawCount >= m_keepTokens)
+        if (!c.gram || c.rawCount >= m_keepTokens)
             return;
         if (c.raw.empty())
             c.raw = RowMatrix(m_keepTokens, x.cols());
         for (Index t = 0; t < x.rows() && c.rawCount < m_keepTokens; ++t)
             std::copy(x.row(t).begin(), x.row(t).end(), c.raw.row(c.rawCount++).begin());
     }
-    static void add(Collected& c, bool held, MatrixView x, const std::vector<Index>& positions)
+    void add(Collected& c, bool held, MatrixView x, const std::vector<Index>& positions) const
     {
         stats::accumulate(
-            held ? c.stats.holdout : c.stats.fit, held ? c.stats.holdoutSink : c.stats.sink, x, positions, c.gram);
+            held ? c.stats.holdout : c.stats.fit, held ? c.stats.holdoutSink : c.stats.sink, x, positions, c.gram, m_backend);
     }
-    static void flush(Collected& c, bool held)
+    void flush(Collected& c, bool held) const
     {
         Pending& pending = held ? c.holdout : c.fit;
         if (pending.count == 0)
@@ -163,6 +164,7 @@ private:
     std::vector<Index> m_positions;
     Index m_keepTokens;
     stats::DumpWriter& m_writer;
+    Backend& m_backend;
     std::map<std::string, std::vector<std::string>> m_layers; // by input id
     std::set<std::string> m_gram;
     std::map<std::string, Collected> m_collected;
@@ -172,7 +174,7 @@ private:
 } // namespace
 
 Expected<void> capture(const std::shared_ptr<const Model>& model, const std::filesystem::path& text,
-    const std::filesystem::path& target, const CaptureOptions& options, const JobContext& job)
+    const std::filesystem::path& target, const CaptureOptions& options, Backend& backend, const JobContext& job)
 {
     constexpr Index kDefaultSamples = 128;
     if (options.samples < 0 || options.keepTokens < 0)
@@ -213,8 +215,8 @@ Expected<void> capture(const std::shared_ptr<const Model>& model, const std::fil
     QS_TRY(writer, stats::createDump(target, info, {.gramFloat32 = options.gramFloat32}));
     QS_CHECK(writer->addTokenIds(windows.ids));
     Collector collector(model->spec(), gramLayers, chooseHoldout(windows.count(), options.holdoutShare, options.seed),
-        windows.length, std::min(options.keepTokens, windows.tokens()), *writer);
-    QS_CHECK(Engine(model, cpuBackend()).run(windows, nullptr, &collector, job.part(0.01, 0.99)));
+        windows.length, std::min(options.keepTokens, windows.tokens()), *writer, backend);
+    QS_CHECK(Engine(model, backend).run(windows, nullptr, &collector, job.part(0.01, 0.99)));
     QS_CHECK(job.poll());
     QS_CHECK(writer->commit());
     job.progress(1.0, "written");

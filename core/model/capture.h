@@ -11,8 +11,8 @@ namespace qs::model {
 struct CaptureOptions {
     Index samples = 0; ///< Windows; 0: min(128, what the text holds).
     Index seqLen = 0; ///< 0: min(2048, context).
-    Index keepTokens = 0; ///< Raw token vectors to keep per layer input (the first T).
-    std::string gramLayers; ///< PCRE2 pattern (unanchored) of layers whose Gram is collected; empty: all.
+    Index keepTokens = 0; ///< Raw token vectors to keep per layer input (the first T), of the layers of gramLayers.
+    std::string gramLayers; ///< PCRE2 pattern (unanchored) of layers whose Gram and raw tokens are collected; empty: all.
     bool gramFloat32 = false;
     double holdoutShare = 0.1; ///< Share of the sequences kept apart; at least one where there are two or more sequences.
     std::uint64_t seed = 0; ///< Chooses which sequences are held out.
@@ -20,8 +20,9 @@ struct CaptureOptions {
 
 /// Runs a text through a model and writes an `act-dump/1` file: statistics of every layer input, fit, holdout and sink parts.
 /// Errors   NotFound without a tokenizer or text; InvalidArgument for a text shorter than one window; Cancelled (nothing is
-/// left behind). Memory   one decoded block, the Grams of its inputs, and the hidden states.
+/// left behind). Products and Grams go through the backend. Memory   one decoded block, the Grams of its inputs, and the hidden
+/// states.
 Expected<void> capture(const std::shared_ptr<const Model>& model, const std::filesystem::path& text,
-    const std::filesystem::path& target, const CaptureOptions& options, const JobContext& job);
+    const std::filesystem::path& target, const CaptureOptions& options, Backend& backend, const JobContext& job);
 
 } // namespace qs::model

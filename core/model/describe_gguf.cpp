@@ -134,7 +134,7 @@ Expected<Description> describeGguf(const io::Checkpoint& checkpoint)
     spec.modelType = architecture;
     spec.architecture = architecture == "llama" ? "LlamaForCausalLM" : "Qwen2ForCausalLM";
     result.permutedQk = architecture == "llama";
-    QS_CHECK(meta.read(spec.name, "general.name"));
+    QS_CHECK(meta.read(spec.title, "general.name")); // the display name is the file's, which people know it by
 
     const std::string prefix = architecture + ".";
     QS_CHECK(meta.require(spec.blocks, prefix + "block_count"));

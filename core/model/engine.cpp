@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/model/engine.h"
 
+#include "core/base/memory.h"
 #include "core/exec/parallel.h"
 #include "core/model/attention.h"
 #include "core/model/block_weights.h"
@@ -78,6 +79,7 @@ public:
             }
             if (m_observer)
                 QS_CHECK(m_observer->blockDone(block, m_job));
+            releaseFreeMemory(); // the peak must not grow with the depth
         }
         QS_TRY(gamma, loadFinite(m_model, finalNormName(m_model)));
         rmsNorm(hidden, gamma.values(), m_spec.normEps, hidden.mut());

@@ -61,7 +61,8 @@ RowSums sumRow(std::span<const float> x, const float* y)
 }
 
 /// Runs tile by tile over the tokens. `reference` null: only the NLL of `candidate`.
-Expected<TokenScores> score(const Windows& windows, const Outputs& candidate, const Outputs* reference, const JobContext& job)
+Expected<TokenScores> score(
+    const Windows& windows, const Outputs& candidate, const Outputs* reference, Backend& backend, const JobContext& job)
 {
     const Index vocab = candidate.head->rows();
     const Index tokens = windows.tokens();
@@ -77,9 +78,9 @@ Expected<TokenScores> score(const Windows& windows, const Outputs& candidate, co
     for (Index first = 0; first < tokens; first += tile) {
         QS_CHECK(job.poll());
         const Index rows = std::min(tile, tokens - first);
-        cpuBackend().linear(candidate.hidden.view().rowRange(first, rows), *candidate.head, logits.mut().rowRange(0, rows));
+        backend.linear(candidate.hidden.view().rowRange(first, rows), *candidate.head, logits.mut().rowRange(0, rows));
         if (reference)
-            cpuBackend().linear(
+            backend.linear(
                 reference->hidden.view().rowRange(first, rows), *reference->head, referenceLogits.mut().rowRange(0, rows));
         parallelFor(0, rows, 4, [&](Index begin, Index end) {
             for (Index r = begin; r < end; ++r) {
@@ -183,7 +184,7 @@ private:
     std::chrono::steady_clock::time_point m_start = std::chrono::steady_clock::now();
 };
 
-std::map<std::string, std::string> protocolOf(const TokenizedText& text)
+std::map<std::string, std::string> protocolOf(const TokenizedText& text, const Backend& backend)
 {
     const Windows& windows = text.windows;
     return {
@@ -198,7 +199,7 @@ std::map<std::string, std::string> protocolOf(const TokenizedText& text)
         {"logits", "float32; log-sum-exp and sums in float64"},
         {"kl", "sum p ln(p / q), p the reference, mean over predicted tokens; standard error over tokens"},
         {"delta_nll_se", "paired over windows"},
-        {"backend", cpuBackend().name() + ": " + cpuBackend().version()},
+        {"backend", backend.name() + ": " + backend.version()},
     };
 }
 
@@ -222,7 +223,7 @@ Expected<void> checkCandidate(const EvalCandidate& candidate, const Model& model
 } // namespace
 
 Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::string_view text,
-    const std::vector<EvalCandidate>& candidates, const EvalOptions& options, const JobContext& job)
+    const std::vector<EvalCandidate>& candidates, const EvalOptions& options, Backend& backend, const JobContext& job)
 {
     if (options.seqLen == 1)
         return fail(Errc::InvalidArgument, "a window of one token predicts nothing", "sequence length");
@@ -244,13 +245,13 @@ Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::st
     const double share = 1.0 / static_cast<double>(candidates.size() + 1);
     constexpr double kForward = 0.85; // of a candidate's time, about
     EvalReport report;
-    report.protocol = protocolOf(tokenized);
+    report.protocol = protocolOf(tokenized, backend);
     const Stopwatch referenceTime;
-    const Engine engine(model, cpuBackend());
+    const Engine engine(model, backend);
     QS_TRY(hidden, engine.run(windows, nullptr, nullptr, job.part(0.0, share * kForward)));
     QS_TRY(head, engine.head());
     const Outputs reference{std::move(hidden), std::make_shared<const RowMatrix>(std::move(head))};
-    QS_TRY(referenceScores, score(windows, reference, nullptr, job.part(share * kForward, share)));
+    QS_TRY(referenceScores, score(windows, reference, nullptr, backend, job.part(share * kForward, share)));
     report.reference = summarise(referenceScores, nullptr, windows.length);
     report.reference.seconds = referenceTime.seconds();
 
@@ -258,14 +259,14 @@ Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::st
         const Stopwatch time;
         const EvalCandidate& candidate = candidates[i];
         const double begin = share * static_cast<double>(i + 1);
-        const Engine other(candidate.model ? candidate.model : model, cpuBackend());
+        const Engine other(candidate.model ? candidate.model : model, backend);
         QS_TRY(otherHidden, other.run(windows, candidate.replacements, nullptr, job.part(begin, begin + share * kForward)));
         Outputs outputs{std::move(otherHidden), reference.head};
         if (candidate.model) {
             QS_TRY(otherHead, other.head());
             outputs.head = std::make_shared<const RowMatrix>(std::move(otherHead));
         }
-        QS_TRY(scores, score(windows, outputs, &reference, job.part(begin + share * kForward, begin + share)));
+        QS_TRY(scores, score(windows, outputs, &reference, backend, job.part(begin + share * kForward, begin + share)));
         EvalScores summary = summarise(scores, &referenceScores, windows.length);
         summary.seconds = time.seconds();
         report.candidates.push_back(summary);

@@ -40,8 +40,8 @@ struct EvalReport {
 };
 
 /// Perplexity of the model and, for every candidate, its scores against the model. Final hidden states of both are kept and the
-/// logits are computed tile by tile, so memory does not grow with the vocabulary.
+/// logits are computed tile by tile, so memory does not grow with the vocabulary. The protocol names the backend.
 Expected<EvalReport> evaluate(const std::shared_ptr<const Model>& model, std::string_view text,
-    const std::vector<EvalCandidate>& candidates, const EvalOptions& options, const JobContext& job);
+    const std::vector<EvalCandidate>& candidates, const EvalOptions& options, Backend& backend, const JobContext& job);
 
 } // namespace qs::model

@@ -85,7 +85,8 @@ struct ModelSpec {
     Family family = Family::Plain;
     std::string modelType; ///< "llama", "mistral", "qwen2"; empty for plain tensors.
     std::string architecture; ///< "LlamaForCausalLM" as the config says; "plain tensors".
-    std::string name; ///< Display name: folder or general.name.
+    std::string name; ///< Display name: folder, or file without its suffix.
+    std::string title; ///< What a GGUF file calls itself (general.name); may be empty.
     Index vocab = 0, hidden = 0, ffn = 0, heads = 0, kvHeads = 0, headDim = 0, blocks = 0, context = 0;
     Index slidingWindow = 0; ///< Keys that a query sees, itself included; 0: full attention.
     std::vector<Index> blockWindows; ///< The same per block, where blocks differ (qwen2); else empty.

@@ -15,10 +15,11 @@ constexpr std::size_t kMostProblems = 100; // a broken file of a large model wou
 LayerRole roleOf(std::string_view module)
 {
     static constexpr std::pair<std::string_view, LayerRole> kRoles[] = {{"q_proj", LayerRole::Query},
-        {"k_proj", LayerRole::Key}, {"v_proj", LayerRole::Value}, {"o_proj", LayerRole::Output},
-        {"gate_proj", LayerRole::Gate}, {"up_proj", LayerRole::Up}, {"down_proj", LayerRole::Down}};
+        {"k_proj", LayerRole::Key}, {"v_proj", LayerRole::Value}, {"o_proj", LayerRole::Output}, {"gate_proj", LayerRole::Gate},
+        {"up_proj", LayerRole::Up}, {"down_proj", LayerRole::Down}};
     const std::string_view last = module.substr(module.rfind('.') + 1); // npos + 1 is 0
-    const auto* const known = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.first == last; });
+    const auto* const known
+        = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.first == last; });
     return known == std::end(kRoles) ? LayerRole::Other : known->second;
 }
 

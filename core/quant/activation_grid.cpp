@@ -1,49 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/exec/backend.h"
 #include "core/exec/parallel.h"
-#include "core/quant/grid_kernels.h"
 #include "core/quant/uniform_grid.h"
 
 #include <algorithm>
-#include <vector>
 
 namespace qs::quant {
 namespace {
 
-struct Extent {
-    float lo = 0, hi = 0;
-};
-
-Extent finiteRange(std::span<const float> values)
+/// One range of all: every row's and group's becomes the smallest and the largest.
+void spread(RowMatrix& lo, RowMatrix& hi)
 {
-    Extent extent;
-    kernels::rangeOf(values.data(), values.size(), &extent.lo, &extent.hi);
-    return extent;
-}
-
-/// Extrema of a whole matrix: per fixed chunk, then over the chunks.
-Extent finiteRange(MatrixView x, Index grain)
-{
-    std::vector<Extent> parts(static_cast<std::size_t>((x.rows() + grain - 1) / grain));
-    parallelFor(0, x.rows(), grain, [&](Index begin, Index end) {
-        Extent part = finiteRange(x.row(begin));
-        for (Index r = begin + 1; r < end; ++r) {
-            const Extent row = finiteRange(x.row(r));
-            part.lo = std::min(part.lo, row.lo);
-            part.hi = std::max(part.hi, row.hi);
-        }
-        parts[static_cast<std::size_t>(begin / grain)] = part;
-    });
-    Extent all = parts.empty() ? Extent{} : parts.front();
-    for (const Extent& part : parts) {
-        all.lo = std::min(all.lo, part.lo);
-        all.hi = std::max(all.hi, part.hi);
-    }
-    return all;
+    const float least = *std::min_element(lo.values().begin(), lo.values().end());
+    const float most = *std::max_element(hi.values().begin(), hi.values().end());
+    std::fill(lo.values().begin(), lo.values().end(), least);
+    std::fill(hi.values().begin(), hi.values().end(), most);
 }
 
 } // namespace
 
-void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options)
+void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, Backend& backend)
 {
     if (x.empty())
         return;
@@ -52,30 +28,29 @@ void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options)
     gridOptions.grid = options.grid;
     gridOptions.scaleType = ScaleType::Float32;
     const UniformGrid grid(gridOptions);
-    const auto clip = static_cast<float>(options.clip);
-    const auto fitted = [&](Extent range) { return grid.fromRange(range.lo * clip, range.hi * clip); };
-    const Index grain = std::max<Index>(1, 32768 / x.cols());
-
-    const bool wholeTensor = !options.dynamic || options.granularity == ActivationGranularity::Tensor;
-    ScaleZero shared;
-    if (wholeTensor)
-        shared = fitted(options.dynamic ? finiteRange(x, grain) : Extent{options.lo, options.hi});
-    const bool grouped = options.granularity == ActivationGranularity::TokenGroup && options.group > 0;
+    const bool grouped = options.dynamic && options.granularity == ActivationGranularity::TokenGroup && options.group > 0;
     const Index group = grouped ? std::min(options.group, x.cols()) : x.cols();
-
-    parallelFor(0, x.rows(), grain, [&](Index begin, Index end) {
-        for (Index r = begin; r < end; ++r) {
-            if (wholeTensor) {
-                grid.project(x.row(r), shared, x.row(r));
-                continue;
+    RowMatrix scale(x.rows(), (x.cols() + group - 1) / group);
+    RowMatrix zero(scale.rows(), scale.cols());
+    if (options.dynamic) {
+        // Ranges first; scales and zeros are made from them in place.
+        backend.groupRanges(x, group, scale.mut(), zero.mut());
+        if (options.granularity == ActivationGranularity::Tensor)
+            spread(scale, zero);
+    } else {
+        std::fill(scale.values().begin(), scale.values().end(), options.lo);
+        std::fill(zero.values().begin(), zero.values().end(), options.hi);
+    }
+    const auto clip = static_cast<float>(options.clip);
+    parallelFor(0, scale.rows(), std::max<Index>(1, 8192 / scale.cols()), [&](Index begin, Index end) {
+        for (Index r = begin; r < end; ++r)
+            for (Index g = 0; g < scale.cols(); ++g) {
+                const ScaleZero sz = grid.fromRange(scale(r, g) * clip, zero(r, g) * clip);
+                scale(r, g) = sz.scale;
+                zero(r, g) = sz.zero;
             }
-            for (Index c = 0; c < x.cols(); c += group) {
-                const auto part
-                    = x.row(r).subspan(static_cast<std::size_t>(c), static_cast<std::size_t>(std::min(group, x.cols() - c)));
-                grid.project(part, fitted(finiteRange(part)), part);
-            }
-        }
     });
+    backend.gridProject(x, grid.params(scale, zero, group));
 }
 
 } // namespace qs::quant

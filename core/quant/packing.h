@@ -26,7 +26,7 @@ Index packedWords(Index count, int bits);
 /// Shapes   codes: rows * cols, row-major, each below 2^bits. Result: see PackAxis, row-major.
 /// Errors   InvalidArgument for bits outside 1..8, sizes that disagree, or a code that does not fit (it is named).
 /// Cost     linear.   Threads   pure; several threads are used.
-/// Source   compressed-tensors 0.18 pack_to_int32; GPTQ qweight and qzeros.
+/// Source   compressed-tensors 0.18 pack_to_int32.
 Expected<std::vector<std::uint32_t>> packBits(
     std::span<const std::uint8_t> codes, Index rows, Index cols, int bits, PackAxis axis);
 
@@ -47,22 +47,5 @@ inline int fromOffsetBinary(std::uint8_t code, int bits)
 {
     return static_cast<int>(code) - (1 << (bits - 1));
 }
-
-/// How a GPTQ checkpoint stores zero points: V1 writes zero - 1 (mod 2^bits), V2 the zero itself.
-enum class GptqVersion { V1, V2 };
-
-/// GPTQ `qweight` (in * bits / 32, out): the stream runs down the input dimension of each output column.
-/// Shapes   codes: (out, in), row-major, unsigned.   Errors   as packBits(); in * bits must be a multiple of 32.
-Expected<std::vector<std::uint32_t>> packGptqWeight(std::span<const std::uint8_t> codes, Index out, Index in, int bits);
-/// Codes (out, in), row-major, of a `qweight`.
-Expected<std::vector<std::uint8_t>> unpackGptqWeight(std::span<const std::uint32_t> words, Index out, Index in, int bits);
-
-/// GPTQ `qzeros` (groups, ceil(out * bits / 32)).
-/// Shapes   zeros: (groups, out), row-major, 0..2^bits - 1.   Errors   as packBits(); V1 cannot represent a zero point of 0.
-Expected<std::vector<std::uint32_t>> packGptqZeros(
-    std::span<const std::uint8_t> zeros, Index groups, Index out, int bits, GptqVersion version);
-/// Zeros (groups, out), row-major. A V1 field of 2^bits - 1 means 2^bits, hence the wider type.
-Expected<std::vector<std::uint16_t>> unpackGptqZeros(
-    std::span<const std::uint32_t> words, Index groups, Index out, int bits, GptqVersion version);
 
 } // namespace qs::quant

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/exec/backend.h"
+#include "core/exec/first_error.h"
 #include "core/exec/parallel.h"
 #include "core/quant/uniform_grid.h"
 
@@ -8,8 +10,6 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <mutex>
-#include <optional>
 
 namespace qs::quant {
 namespace {
@@ -20,9 +20,9 @@ Index rowGrain(Index cols)
     return std::max<Index>(1, 65536 / std::max<Index>(1, cols));
 }
 
-Index groupOfColumn(const QuantizedTensor& tensor, Index col)
+GridParams paramsOf(const QuantizedTensor& tensor)
 {
-    return tensor.groupOf.empty() ? col / tensor.group : static_cast<Index>(tensor.groupOf[static_cast<std::size_t>(col)]);
+    return UniformGrid(tensor.grid).params(tensor.scale, tensor.zero, tensor.group, tensor.groupOf);
 }
 
 std::string firstNonFinite(MatrixView W)
@@ -63,28 +63,11 @@ Expected<Index> resolveGroup(Index group, Index cols)
                         : fmt::format("use {}, or -1 for one scale per row", fmt::join(fitting, ", ")));
 }
 
-RowMatrix QuantizedTensor::dequantize() const
+RowMatrix QuantizedTensor::dequantize(Backend& backend) const
 {
     RowMatrix result(rows(), cols());
-    parallelFor(0, rows(), rowGrain(cols()), [&](Index begin, Index end) {
-        for (Index r = begin; r < end; ++r) {
-            const std::int16_t* code = codes.row(r).data();
-            float* out = result.row(r).data();
-            if (!groupOf.empty()) {
-                for (Index c = 0; c < cols(); ++c) {
-                    const Index g = groupOf[static_cast<std::size_t>(c)];
-                    out[c] = scale(r, g) * (static_cast<float>(code[c]) - zero(r, g));
-                }
-                continue;
-            }
-            for (Index g = 0; g < groups(); ++g) {
-                const float s = scale(r, g), z = zero(r, g);
-                const Index last = std::min(cols(), (g + 1) * group);
-                for (Index c = g * group; c < last; ++c)
-                    out[c] = s * (static_cast<float>(code[c]) - z);
-            }
-        }
-    });
+    if (!empty())
+        backend.gridDecode(codes, paramsOf(*this), result.mut());
     return result;
 }
 
@@ -101,37 +84,39 @@ BitsCount countBits(const QuantizedTensor& tensor)
     return bits;
 }
 
-Expected<QuantizedTensor> fitGrid(
-    MatrixView W, Index group, const UniformGridOptions& options, std::span<const float> columnWeights)
-{
-    QS_TRY(width, resolveGroup(group, W.cols()));
-    if (!columnWeights.empty() && static_cast<Index>(columnWeights.size()) != W.cols())
-        return fail(Errc::Mismatch, fmt::format("{} column weights for {} columns", columnWeights.size(), W.cols()));
-    QuantizedTensor tensor;
-    tensor.grid = options;
-    tensor.group = width;
-    tensor.codes = BasicMatrix<std::int16_t>(W.rows(), W.cols());
-    const Index groups = W.cols() / width;
-    tensor.scale = RowMatrix(W.rows(), groups);
-    tensor.zero = RowMatrix(W.rows(), groups);
+namespace {
 
-    const UniformGrid grid(options);
-    std::mutex mutex;
-    std::optional<Error> failure; // of the first row that fails
-    Index failedRow = W.rows();
+/// Scales and zeros of the whole range of every group.
+bool fitExtrema(MatrixView W, const UniformGrid& grid, QuantizedTensor& tensor, Backend& backend)
+{
+    // The ranges take the places of the scales and zeros that are made from them.
+    if (!backend.groupRanges(W, tensor.group, tensor.scale.mut(), tensor.zero.mut()))
+        return false;
+    parallelFor(0, W.rows(), rowGrain(tensor.groups()), [&](Index begin, Index end) {
+        for (Index r = begin; r < end; ++r)
+            for (Index g = 0; g < tensor.groups(); ++g) {
+                const ScaleZero sz = grid.fromRange(tensor.scale(r, g), tensor.zero(r, g));
+                tensor.scale(r, g) = sz.scale;
+                tensor.zero(r, g) = sz.zero;
+            }
+    });
+    return true;
+}
+
+/// The same with UniformGrid's range searches.
+Expected<void> searchRanges(
+    MatrixView W, const UniformGrid& grid, std::span<const float> columnWeights, QuantizedTensor& tensor)
+{
+    const auto width = static_cast<std::size_t>(tensor.group);
+    FirstError failure;
     parallelFor(0, W.rows(), rowGrain(W.cols()), [&](Index begin, Index end) {
         for (Index r = begin; r < end; ++r) {
-            for (Index g = 0; g < groups; ++g) {
-                const auto offset = static_cast<std::size_t>(g * width);
-                const auto weights
-                    = columnWeights.empty() ? columnWeights : columnWeights.subspan(offset, static_cast<std::size_t>(width));
-                auto sz = grid.fit(W.row(r).subspan(offset, static_cast<std::size_t>(width)), weights);
+            for (Index g = 0; g < tensor.groups(); ++g) {
+                const std::size_t offset = static_cast<std::size_t>(g) * width;
+                const auto weights = columnWeights.empty() ? columnWeights : columnWeights.subspan(offset, width);
+                auto sz = grid.fit(W.row(r).subspan(offset, width), weights);
                 if (!sz) {
-                    const std::lock_guard lock(mutex);
-                    if (r < failedRow) {
-                        failedRow = r;
-                        failure = std::move(sz).error();
-                    }
+                    failure.put(r, std::move(sz).error());
                     return;
                 }
                 tensor.scale(r, g) = sz->scale;
@@ -139,46 +124,51 @@ Expected<QuantizedTensor> fitGrid(
             }
         }
     });
-    if (failure) {
-        if (failure->code == Errc::NotFinite)
-            return fail(Errc::NotFinite, firstNonFinite(W) + " of the weight", {},
-                "NaN and Inf cannot be quantized; repair the checkpoint");
-        return tl::unexpected(std::move(*failure));
+    return failure.take();
+}
+
+Error notFinite(MatrixView W)
+{
+    return {
+        Errc::NotFinite, firstNonFinite(W) + " of the weight", {}, "NaN and Inf cannot be quantized; repair the checkpoint"};
+}
+
+} // namespace
+
+Expected<QuantizedTensor> fitGrid(
+    MatrixView W, Index group, const UniformGridOptions& options, Backend& backend, std::span<const float> columnWeights)
+{
+    QS_TRY(width, resolveGroup(group, W.cols()));
+    if (!columnWeights.empty() && static_cast<Index>(columnWeights.size()) != W.cols())
+        return fail(Errc::Mismatch, fmt::format("{} column weights for {} columns", columnWeights.size(), W.cols()));
+    const UniformGrid grid(options);
+    QS_CHECK(grid.check());
+    QuantizedTensor tensor;
+    tensor.grid = options;
+    tensor.group = width;
+    tensor.codes = BasicMatrix<std::int16_t>(W.rows(), W.cols());
+    tensor.scale = RowMatrix(W.rows(), W.cols() / width);
+    tensor.zero = RowMatrix(W.rows(), W.cols() / width);
+    if (options.range == RangeMethod::MinMax) {
+        if (!fitExtrema(W, grid, tensor, backend))
+            return tl::unexpected(notFinite(W));
+    } else if (auto searched = searchRanges(W, grid, columnWeights, tensor); !searched) {
+        return tl::unexpected(searched.error().code == Errc::NotFinite ? notFinite(W) : std::move(searched).error());
     }
     return tensor;
 }
 
-void encodeNearest(MatrixView W, QuantizedTensor& tensor)
+void encodeNearest(MatrixView W, QuantizedTensor& tensor, Backend& backend)
 {
     assert(W.rows() == tensor.rows() && W.cols() == tensor.cols());
-    const UniformGrid grid(tensor.grid);
-    parallelFor(0, W.rows(), rowGrain(W.cols()), [&](Index begin, Index end) {
-        for (Index r = begin; r < end; ++r) {
-            const auto values = W.row(r);
-            const auto codes = tensor.codes.row(r);
-            if (!tensor.groupOf.empty()) {
-                for (Index c = 0; c < W.cols(); ++c) {
-                    const Index g = groupOfColumn(tensor, c);
-                    codes[static_cast<std::size_t>(c)] = static_cast<std::int16_t>(
-                        grid.encode(values[static_cast<std::size_t>(c)], {tensor.scale(r, g), tensor.zero(r, g)}));
-                }
-                continue;
-            }
-            for (Index g = 0; g < tensor.groups(); ++g) {
-                const auto offset = static_cast<std::size_t>(g * tensor.group);
-                const auto count = static_cast<std::size_t>(std::min(tensor.group, W.cols() - g * tensor.group));
-                grid.encode(
-                    values.subspan(offset, count), {tensor.scale(r, g), tensor.zero(r, g)}, codes.subspan(offset, count));
-            }
-        }
-    });
+    backend.gridEncode(W, paramsOf(tensor), tensor.codes.mut());
 }
 
 Expected<QuantizedTensor> quantizeNearest(
-    MatrixView W, Index group, const UniformGridOptions& options, std::span<const float> columnWeights)
+    MatrixView W, Index group, const UniformGridOptions& options, Backend& backend, std::span<const float> columnWeights)
 {
-    QS_TRY(tensor, fitGrid(W, group, options, columnWeights));
-    encodeNearest(W, tensor);
+    QS_TRY(tensor, fitGrid(W, group, options, backend, columnWeights));
+    encodeNearest(W, tensor, backend);
     return std::move(tensor);
 }
 

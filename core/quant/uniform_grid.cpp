@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/quant/uniform_grid.h"
 
-#include "core/quant/grid_kernels.h"
+#include "core/exec/grid_kernels.h"
 #include "core/tensor/dtype.h"
 
 #include <algorithm>
@@ -62,10 +62,23 @@ float quantile(std::vector<float>& values, double share)
     return static_cast<float>(low + (high - low) * (position - static_cast<double>(below)));
 }
 
-kernels::CodeParams codeParams(const UniformGrid& grid, ScaleZero sz)
+gridkernels::CodeParams codeParams(const UniformGrid& grid, ScaleZero sz)
 {
     return {sz.scale, sz.zero, static_cast<float>(grid.lowestCode()), static_cast<float>(grid.highestCode()),
         grid.options().grid == GridId::AsymRealZero};
+}
+
+/// sum weight * (|w - w_hat| / max|w|)^norm.
+double powerLoss(
+    const UniformGrid& grid, std::span<const float> values, ScaleZero sz, std::span<const float> weights, double norm)
+{
+    assert(weights.empty() || weights.size() == values.size());
+    float lo = 0, hi = 0;
+    gridkernels::rangeOf(values.data(), values.size(), &lo, &hi);
+    const float extreme = std::max(std::fabs(lo), std::fabs(hi));
+    const float inverse = extreme > 0x1p-120F ? 1.0F / extreme : 0.0F;
+    return gridkernels::powerLoss(values.data(), weights.empty() ? nullptr : weights.data(), values.size(),
+        codeParams(grid, sz), inverse, static_cast<float>(norm));
 }
 
 } // namespace
@@ -122,62 +135,140 @@ float roundScale(float scale, ScaleType type)
     return stored > 0.0F ? stored : smallestNormal;
 }
 
+namespace {
+
+int lowestOf(const UniformGridOptions& options)
+{
+    const bool centred = options.grid == GridId::SymRestricted || options.grid == GridId::SymNegAnchored;
+    return centred ? -(1 << (options.bits - 1)) : 0;
+}
+
+int highestOf(const UniformGridOptions& options)
+{
+    return lowestOf(options) + (1 << options.bits) - 1;
+}
+
+float storedScale(float scale, ScaleType type)
+{
+    return roundScale(scale, type);
+}
+
+double storedScale(double scale, ScaleType)
+{
+    return scale > 0.0 ? scale : std::numeric_limits<double>::min();
+}
+
+float storedZero(float zero)
+{
+    return roundToHalf(zero);
+}
+
+double storedZero(double zero)
+{
+    return zero;
+}
+
+/// The range of least squared error among the whole one and three that leave out a share of the values.
+ScaleZero percentileRange(const UniformGrid& grid, std::span<const float> values, ScaleZero whole)
+{
+    const bool mirrored = isSymmetric(grid.options().grid);
+    std::vector<float> sorted(values.begin(), values.end());
+    if (mirrored)
+        for (float& value : sorted)
+            value = std::fabs(value);
+    ScaleZero best = whole;
+    double bestLoss = powerLoss(grid, values, whole, {}, 2.0);
+    for (const double part : {1.0, 0.1, 0.01}) {
+        const double outside = (1.0 - grid.options().percentile) * part;
+        const float high = quantile(sorted, mirrored ? 1.0 - outside : 1.0 - outside / 2.0);
+        const ScaleZero sz = grid.fromRange(mirrored ? -high : quantile(sorted, outside / 2.0), high);
+        const double loss = powerLoss(grid, values, sz, {}, 2.0);
+        if (loss < bestLoss) {
+            bestLoss = loss;
+            best = sz;
+        }
+    }
+    return best;
+}
+
+} // namespace
+
 int UniformGrid::lowestCode() const
 {
-    const bool centred = m_options.grid == GridId::SymRestricted || m_options.grid == GridId::SymNegAnchored;
-    return centred ? -(1 << (m_options.bits - 1)) : 0;
+    return lowestOf(m_options);
 }
 
 int UniformGrid::highestCode() const
 {
-    return lowestCode() + (1 << m_options.bits) - 1;
+    return highestOf(m_options);
 }
 
-ScaleZero UniformGrid::fromRange(float lo, float hi) const
+Expected<void> UniformGrid::check() const
 {
-    const int bits = m_options.bits;
-    const auto half = static_cast<float>(1 << (bits - 1)); // 2^(b-1)
-    const auto steps = static_cast<float>((1 << bits) - 1);
-    const float extreme = std::max(std::fabs(lo), std::fabs(hi));
-    const auto rounded = [this](float scale) { return roundScale(scale, m_options.scaleType); };
-    switch (m_options.grid) {
-    case GridId::SymFullrangeMid: return {rounded(extreme / (steps / 2.0F)), half};
-    case GridId::SymRestricted: return {rounded(extreme / (half - 1.0F)), 0.0F};
-    case GridId::SymNegAnchored: return {rounded(extreme / half), 0.0F};
-    case GridId::SymShifted: return {rounded(extreme / (half - 1.0F)), half - 1.0F};
+    if (m_options.bits < 2 || m_options.bits > 8)
+        return fail(Errc::InvalidArgument, fmt::format("{} bits per weight", m_options.bits), "bits", "choose 2 to 8");
+    return {};
+}
+
+GridParams UniformGrid::params(MatrixView scale, MatrixView zero, Index group, std::span<const std::int32_t> groupOf) const
+{
+    return {scale, zero, group, groupOf, static_cast<float>(lowestCode()), static_cast<float>(highestCode()),
+        m_options.grid == GridId::AsymRealZero};
+}
+
+template <class T> BasicScaleZero<T> GridFormulas<T>::fromRange(const UniformGridOptions& options, T lo, T hi)
+{
+    const auto half = static_cast<T>(1 << (options.bits - 1)); // 2^(b-1)
+    const auto steps = static_cast<T>((1 << options.bits) - 1);
+    const T extreme = std::max(std::fabs(lo), std::fabs(hi));
+    switch (options.grid) {
+    case GridId::SymFullrangeMid: return {storedScale(extreme / (steps / 2), options.scaleType), half};
+    case GridId::SymRestricted: return {storedScale(extreme / (half - 1), options.scaleType), 0};
+    case GridId::SymNegAnchored: return {storedScale(extreme / half, options.scaleType), 0};
+    case GridId::SymShifted: return {storedScale(extreme / (half - 1), options.scaleType), half - 1};
     case GridId::Asym0:
     case GridId::AsymFree:
     case GridId::AsymRealZero: break;
     }
-    if (m_options.grid == GridId::Asym0 || lo == hi) {
-        lo = std::min(lo, 0.0F);
-        hi = std::max(hi, 0.0F);
+    if (options.grid == GridId::Asym0 || lo == hi) {
+        lo = std::min(lo, T{0});
+        hi = std::max(hi, T{0});
     }
-    const float scale = rounded((hi - lo) / steps);
-    if (m_options.grid == GridId::AsymRealZero)
-        return {scale, roundToHalf(-lo / scale)};
-    return {scale, std::clamp(std::nearbyint(-lo / scale), 0.0F, steps)};
+    const T scale = storedScale((hi - lo) / steps, options.scaleType);
+    if (options.grid == GridId::AsymRealZero)
+        return {scale, storedZero(-lo / scale)};
+    return {scale, std::clamp(std::nearbyint(-lo / scale), T{0}, steps)};
+}
+
+template <class T> int GridFormulas<T>::encode(const UniformGridOptions& options, T value, BasicScaleZero<T> sz)
+{
+    const T steps = value / sz.scale;
+    const T code = options.grid == GridId::AsymRealZero ? std::nearbyint(steps + sz.zero) : std::nearbyint(steps) + sz.zero;
+    const auto lo = static_cast<T>(lowestOf(options));
+    const auto hi = static_cast<T>(highestOf(options));
+    return static_cast<int>(code > lo ? std::min(code, hi) : lo);
+}
+
+template struct GridFormulas<float>;
+template struct GridFormulas<double>;
+
+ScaleZero UniformGrid::fromRange(float lo, float hi) const
+{
+    return GridFormulas<float>::fromRange(m_options, lo, hi);
 }
 
 double UniformGrid::shrinkLoss(std::span<const float> values, ScaleZero sz, std::span<const float> weights) const
 {
-    assert(weights.empty() || weights.size() == values.size());
-    float lo = 0, hi = 0;
-    kernels::rangeOf(values.data(), values.size(), &lo, &hi);
-    const float extreme = std::max(std::fabs(lo), std::fabs(hi));
-    const float inverse = extreme > 0x1p-120F ? 1.0F / extreme : 0.0F;
-    return kernels::powerLoss(values.data(), weights.empty() ? nullptr : weights.data(), values.size(), codeParams(*this, sz),
-        inverse, static_cast<float>(m_options.mseNorm));
+    return powerLoss(*this, values, sz, weights, m_options.mseNorm);
 }
 
 Expected<ScaleZero> UniformGrid::fit(std::span<const float> values, std::span<const float> weights) const
 {
-    if (m_options.bits < 2 || m_options.bits > 8)
-        return fail(Errc::InvalidArgument, fmt::format("{} bits per weight", m_options.bits), "bits", "choose 2 to 8");
+    QS_CHECK(check());
     if (!weights.empty() && weights.size() != values.size())
         return fail(Errc::Mismatch, fmt::format("{} weights for {} values", weights.size(), values.size()));
     float lo = 0, hi = 0;
-    if (!kernels::rangeOf(values.data(), values.size(), &lo, &hi)) {
+    if (!gridkernels::rangeOf(values.data(), values.size(), &lo, &hi)) {
         const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
         return fail(Errc::NotFinite, fmt::format("NaN or Inf at position {} of a group", bad - values.begin()));
     }
@@ -188,16 +279,7 @@ Expected<ScaleZero> UniformGrid::fit(std::span<const float> values, std::span<co
         if (!(m_options.percentile > 0.0 && m_options.percentile <= 1.0))
             return fail(Errc::InvalidArgument, fmt::format("percentile {}", m_options.percentile), "percentile",
                 "choose a share in (0, 1]");
-        std::vector<float> sorted(values.begin(), values.end());
-        if (isSymmetric(m_options.grid)) {
-            for (float& value : sorted)
-                value = std::fabs(value);
-            const float extreme = quantile(sorted, m_options.percentile);
-            return fromRange(-extreme, extreme);
-        }
-        const double tail = (1.0 - m_options.percentile) / 2.0;
-        const float low = quantile(sorted, tail);
-        return fromRange(low, quantile(sorted, 1.0 - tail));
+        return percentileRange(*this, values, fromRange(lo, hi));
     }
 
     if (m_options.mseSteps < 1 || !(m_options.mseNorm > 0.0) || !(m_options.mseMaxShrink >= 0.0))
@@ -221,29 +303,24 @@ Expected<ScaleZero> UniformGrid::fit(std::span<const float> values, std::span<co
 
 int UniformGrid::encode(float value, ScaleZero sz) const
 {
-    const float steps = value / sz.scale;
-    const float code
-        = m_options.grid == GridId::AsymRealZero ? std::nearbyint(steps + sz.zero) : std::nearbyint(steps) + sz.zero;
-    const auto lo = static_cast<float>(lowestCode());
-    const auto hi = static_cast<float>(highestCode());
-    return static_cast<int>(code > lo ? std::min(code, hi) : lo);
+    return GridFormulas<float>::encode(m_options, value, sz);
 }
 
 float UniformGrid::decode(int code, ScaleZero sz) const
 {
-    return sz.scale * (static_cast<float>(code) - sz.zero);
+    return GridFormulas<float>::decode(code, sz);
 }
 
 void UniformGrid::encode(std::span<const float> values, ScaleZero sz, std::span<std::int16_t> codes) const
 {
     assert(codes.size() == values.size());
-    kernels::encode(values.data(), values.size(), codeParams(*this, sz), codes.data());
+    gridkernels::encode(values.data(), values.size(), codeParams(*this, sz), codes.data());
 }
 
 void UniformGrid::project(std::span<const float> values, ScaleZero sz, std::span<float> target) const
 {
     assert(target.size() == values.size());
-    kernels::project(values.data(), values.size(), codeParams(*this, sz), target.data());
+    gridkernels::project(values.data(), values.size(), codeParams(*this, sz), target.data());
 }
 
 void UniformGrid::encodeColumn(std::span<const float> values, std::span<const float> scale, std::span<const float> zero,
@@ -251,7 +328,7 @@ void UniformGrid::encodeColumn(std::span<const float> values, std::span<const fl
 {
     assert(scale.size() == values.size() && zero.size() == values.size());
     assert(codes.size() == values.size() && projected.size() == values.size());
-    kernels::encodeEach(
+    gridkernels::encodeEach(
         values.data(), scale.data(), zero.data(), values.size(), codeParams(*this, {}), codes.data(), projected.data());
 }
 

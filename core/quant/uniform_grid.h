@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/error.h"
+#include "core/exec/grid_params.h"
 #include "core/tensor/matrix.h"
 
 #include <cstdint>
@@ -10,6 +11,10 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+namespace qs {
+class Backend;
+}
 
 namespace qs::quant {
 
@@ -39,14 +44,25 @@ struct UniformGridOptions {
     double mseNorm = 2.4; ///< Exponent of the error that the MSE range search minimises.
     int mseSteps = 100; ///< Range fractions 1 - i / steps are tried ...
     double mseMaxShrink = 0.8; ///< ... for i < mseMaxShrink * steps.
-    double percentile = 0.999; ///< Share of values inside the range (Percentile).
+    double percentile = 0.999; ///< Smallest share of values inside the range (Percentile).
 };
 
 /// Scale and zero of one group. `zero` is in code units, an integer stored as float except on AsymRealZero.
-struct ScaleZero {
-    float scale = 1.0F;
-    float zero = 0.0F;
+template <class T> struct BasicScaleZero {
+    T scale = 1;
+    T zero = 0;
 };
+using ScaleZero = BasicScaleZero<float>;
+
+/// The scalar formulas of UniformGrid in T. float is what everything runs on. double is the reference on which identities are
+/// tested: its scales are not rounded to a storage type (0 becomes the smallest normal), nor is the zero of asym-realzero.
+template <class T> struct GridFormulas {
+    static BasicScaleZero<T> fromRange(const UniformGridOptions& options, T lo, T hi);
+    static int encode(const UniformGridOptions& options, T value, BasicScaleZero<T> sz);
+    static T decode(int code, BasicScaleZero<T> sz) { return sz.scale * (static_cast<T>(code) - sz.zero); }
+};
+extern template struct GridFormulas<float>;
+extern template struct GridFormulas<double>;
 
 /// Uniform affine grid.
 ///
@@ -68,8 +84,8 @@ struct ScaleZero {
 /// All arithmetic is float32: one true division w / s (never a product with 1 / s), one rounding of it, one product to decode.
 /// The vectorised paths give the same bits as encode() and decode() on every instruction set.
 /// MSE range search: fractions p = 1 - i / steps of the range, smallest sum |w - w_hat|^norm (times the weight), the first on
-/// ties; p = 1 is a candidate, so that the loss is never above minmax. Percentile: quantiles with linear interpolation, of |w|
-/// on symmetric grids, else of both tails equally.
+/// ties; p = 1 is a candidate, so that the loss is never above minmax. Percentile: the whole range and those of the shares p,
+/// 1 - (1 - p) / 10 and 1 - (1 - p) / 100, least sum (w - w_hat)^2; quantiles interpolated, of |w| or of both tails equally.
 /// Symmetric ranges are always mirrored (public GPTQ code leaves an all-positive row unmirrored and clips it).
 /// Errors   NotFinite for NaN or Inf; InvalidArgument for bits outside 2..8.   Threads   pure.   Source   Jacob et al. 2018,
 /// arXiv:1712.05877; public code of the named engines.
@@ -82,6 +98,9 @@ public:
     const UniformGridOptions& options() const { return m_options; }
     int lowestCode() const;
     int highestCode() const;
+    Expected<void> check() const; ///< Error InvalidArgument for bits outside 2..8.
+    /// The grid as a Backend computes it. The views must outlive the result.
+    GridParams params(MatrixView scale, MatrixView zero, Index group, std::span<const std::int32_t> groupOf = {}) const;
 
     /// Fits one group. With weights (one per value, e.g. diag C) the MSE search minimises the weighted error.
     Expected<ScaleZero> fit(std::span<const float> values, std::span<const float> weights = {}) const;
@@ -120,7 +139,8 @@ struct QuantizedTensor {
     Index cols() const { return codes.cols(); }
     Index groups() const { return scale.cols(); }
     bool empty() const { return codes.empty(); }
-    RowMatrix dequantize() const;
+    Index groupAt(Index col) const { return groupOf.empty() ? col / group : groupOf[static_cast<std::size_t>(col)]; }
+    RowMatrix dequantize(Backend& backend) const; ///< W_hat.
 };
 
 /// Columns per scale: -1 is the whole row; 0 (auto) is the largest of 128, 64, 32, 16 that divides cols, else the whole row.
@@ -140,15 +160,16 @@ BitsCount countBits(const QuantizedTensor& tensor);
 
 /// Scales and zeros of every row and group; codes are left at 0. columnWeights: one per column, for the MSE range search, or
 /// empty.
+/// The ranges of minmax are the backend's; the searches of mse and percentile run on the host's cores.
 /// Errors: those of resolveGroup and fit (with row and column of the first bad value); Mismatch for a wrong number of weights.
 Expected<QuantizedTensor> fitGrid(
-    MatrixView W, Index group, const UniformGridOptions& options, std::span<const float> columnWeights = {});
+    MatrixView W, Index group, const UniformGridOptions& options, Backend& backend, std::span<const float> columnWeights = {});
 /// Codes of W (finite) on the scales and zeros that `tensor` already has; groupOf is followed.
-void encodeNearest(MatrixView W, QuantizedTensor& tensor);
+void encodeNearest(MatrixView W, QuantizedTensor& tensor, Backend& backend);
 /// Round to nearest of a whole matrix: fitGrid, then encodeNearest.
 /// Cost   4096 x 4096 at 4 bits in groups of 128: about memory bandwidth with minmax; 80 times the arithmetic with mse.
 Expected<QuantizedTensor> quantizeNearest(
-    MatrixView W, Index group, const UniformGridOptions& options, std::span<const float> columnWeights = {});
+    MatrixView W, Index group, const UniformGridOptions& options, Backend& backend, std::span<const float> columnWeights = {});
 
 enum class ActivationGranularity { Tensor, Token, TokenGroup };
 
@@ -166,6 +187,6 @@ struct ActivationGridOptions {
 /// what they are and do not count for a dynamic range. Static ranges are for the whole tensor, whatever the granularity.
 /// Token-group: the last group of a token may be short; group < 1 means the whole token.
 /// Threads   several are used; the same bits for any number.
-void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options);
+void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, Backend& backend);
 
 } // namespace qs::quant

@@ -13,6 +13,7 @@ struct Finding {
     std::string severity; ///< "error" | "warning" | "info".
     std::string where;
     std::string message;
+    std::string hint = {}; ///< What to do, where that is not to change the recipe.
 };
 
 /// What an exporter works from. Everything that it writes comes from here, so that simulated equals stored.
@@ -32,6 +33,13 @@ struct ExportReport {
     bool hasErrors() const;
 };
 
+/// Whether a runtime will load a checkpoint or recipe, and why not.
+struct RuntimeVerdict {
+    std::string runtime; ///< "vLLM", "transformers", ...
+    std::string loads; ///< "yes" | "no" | "unknown".
+    std::string why;
+};
+
 /// Writes one format. Formats are plugins.
 class Exporter {
 public:
@@ -43,18 +51,15 @@ public:
     /// Everything that can be known before any work: shapes, fusion groups, what the target runtime loads. Errors refuse the
     /// export.
     virtual std::vector<Finding> lint(const ExportInput& input) const = 0;
+    /// What the runtimes would say to what write() makes of this input, from its lints and pipelines alone; cheap. None for a
+    /// format that is not loaded but read by a compressor.
+    virtual std::vector<RuntimeVerdict> runtimes(const ExportInput&) const { return {}; }
     /// Writes into a temporary place, reads it back, compares it with the simulation, then puts it in place. Nothing is left on
     /// an error, a full disk or a stop request.
     virtual Expected<ExportReport> write(
         const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const = 0;
 };
 
-/// Which runtimes will load a checkpoint or recipe, and why not.
-struct RuntimeVerdict {
-    std::string runtime; ///< "vLLM", "transformers", ...
-    std::string loads; ///< "yes" | "no" | "unknown".
-    std::string why;
-};
 struct ValidationReport {
     std::string kind; ///< "compressed-tensors checkpoint", "llm-compressor recipe", "quantscope recipe", "safetensors
                       ///< checkpoint", "gguf".
@@ -95,4 +100,4 @@ public:
 
 } // namespace qs::recipe
 
-#define QS_EXPORTER_PLUGIN_IID "org.quantscope.ExporterPlugin/1"
+#define QS_EXPORTER_PLUGIN_IID "org.quantscope.ExporterPlugin/2"

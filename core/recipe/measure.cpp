@@ -31,7 +31,7 @@ Expected<double> errorOverTokens(
         RowMatrix exact(x.rows(), W.rows());
         backend.linear(x, W, exact.mut());
         RowMatrix rounded(x);
-        quantizeInput(compressed, rounded.mut());
+        quantizeInput(compressed, rounded.mut(), backend);
         RowMatrix approximate(x.rows(), W.rows());
         backend.linear(rounded, compressed.What, approximate.mut());
         for (std::size_t i = 0; i < exact.values().size(); ++i) {
@@ -79,7 +79,7 @@ Expected<void> measureTokens(const std::string& layer, MatrixView W, const Compr
 
 } // namespace
 
-void quantizeInput(const CompressedLayer& compressed, MutMatrixView x)
+void quantizeInput(const CompressedLayer& compressed, MutMatrixView x, Backend& backend)
 {
     if (!compressed.activation)
         return;
@@ -87,7 +87,7 @@ void quantizeInput(const CompressedLayer& compressed, MutMatrixView x)
         = compressed.inputTransform && !compressed.inputTransform->identity() ? compressed.inputTransform.get() : nullptr;
     if (transform)
         transform->applyToTokens(x);
-    quant::quantizeActivations(x, *compressed.activation);
+    quant::quantizeActivations(x, *compressed.activation, backend);
     if (transform)
         transform->unapplyToTokens(x);
 }
@@ -114,12 +114,14 @@ Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex laye
                 metrics.outputErrorFit = error;
             }
             metrics.outputError = metrics.outputErrorFit;
+            metrics.sinkShare = stats::InputStats::sinkShare(stats->fit, stats->sink);
             metrics.hasOutput = true;
         }
         if (metrics.holdout) {
             QS_TRY(C, stats::InputStats::secondMoment(stats->holdout));
             QS_TRY(error, metrics::outputError(W, compressed.What, C, backend, job.part(0.4, 0.8)));
             metrics.outputError = error;
+            metrics.sinkShare = stats::InputStats::sinkShare(stats->holdout, stats->holdoutSink);
             metrics.hasOutput = true;
         }
         if (metrics.hasOutput)

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <iterator>
 #include <numeric>
 #include <tuple>
 #include <type_traits>
@@ -121,8 +122,11 @@ private:
                 for (Index p = begin; p < end; ++p)
                     m_weights(p, r) = static_cast<T>(m_problem.W(r, column(p)));
         });
-        for (const Index p : factor.dead)
+        m_dead.assign(static_cast<std::size_t>(m_cols), 0);
+        for (const Index p : factor.dead) {
+            m_dead[static_cast<std::size_t>(p)] = 1;
             std::fill(m_weights.row(p).begin(), m_weights.row(p).end(), T{0});
+        }
 
         if (m_mask) {
             m_keep = BasicMatrix<std::uint8_t>(m_cols, m_rows);
@@ -138,6 +142,7 @@ private:
         m_errors = BasicMatrix<T>(std::min(m_options.block, m_cols), m_rows);
         m_values.resize(static_cast<std::size_t>(m_rows));
         m_projected.resize(static_cast<std::size_t>(m_rows));
+        m_losses.resize(static_cast<std::size_t>((m_rows + kRowGrain - 1) / kRowGrain));
         if (m_grid && m_options.order == SweepOptions::Order::Static)
             QS_CHECK(fitStaticGroups());
         return {};
@@ -176,9 +181,16 @@ private:
         return {};
     }
 
-    /// Fits one group to the weights at these positions; entries that are known to be pruned count as zero.
-    Expected<void> fitGroup(Index group, BasicView<const T> weights, std::span<const Index> positions)
+    bool isDead(Index position) const { return m_dead[static_cast<std::size_t>(position)] != 0; }
+
+    /// Fits one group to the weights at these positions; entries that are known to be pruned count as zero. The zeros of dead
+    /// inputs are left out, because nothing is lost there and they would widen ranges away from 0.
+    Expected<void> fitGroup(Index group, BasicView<const T> weights, std::span<const Index> all)
     {
+        std::vector<Index> positions;
+        std::copy_if(all.begin(), all.end(), std::back_inserter(positions), [this](Index p) { return !isDead(p); });
+        if (positions.empty())
+            positions.assign(all.begin(), all.end());
         const auto width = static_cast<Index>(positions.size());
         if (m_groupWeights.rows() != m_rows || m_groupWeights.cols() != width)
             m_groupWeights = RowMatrix(m_rows, width);
@@ -267,7 +279,7 @@ private:
 
         const T diagonal = m_factor(p, p);
         const std::span<T> e = m_errors.row(p - begin);
-        std::vector<double> losses(static_cast<std::size_t>((m_rows + kRowGrain - 1) / kRowGrain));
+        const bool counts = !isDead(p);
         parallelFor(0, m_rows, kRowGrain, [&](Index first, Index last) {
             double loss = 0.0;
             for (Index r = first; r < last; ++r) {
@@ -277,7 +289,7 @@ private:
                 loss += static_cast<double>(e[i]) * static_cast<double>(e[i]);
                 w[i] = q;
             }
-            losses[static_cast<std::size_t>(first / kRowGrain)] = loss;
+            m_losses[static_cast<std::size_t>(first / kRowGrain)] = loss;
             const T* error = e.data();
             for (Index k = p + 1; k < end; ++k) {
                 const T u = m_factor(p, k);
@@ -286,8 +298,11 @@ private:
                     target[r] -= u * error[r];
             }
         });
-        for (const double loss : losses)
-            m_result.lossDamped += loss;
+        for (const double loss : m_losses)
+            m_result.lossDamped += counts ? loss : 0.0;
+        if (!counts)
+            for (const T q : w)
+                m_result.deadLargest = std::max(m_result.deadLargest, std::fabs(static_cast<double>(q)));
         return {};
     }
 
@@ -415,6 +430,8 @@ private:
     Index m_known = 0; ///< Positions whose mask is decided.
     RowMatrix m_groupWeights;
     std::vector<float> m_values, m_projected;
+    std::vector<double> m_losses; ///< Of one column, per chunk of rows.
+    std::vector<char> m_dead; ///< By position: the input is always zero.
     SweepResult m_result;
 };
 

@@ -28,7 +28,8 @@ struct SweepResult {
     BasicMatrix<std::uint8_t> keep; ///< Empty without a mask.
     double lambda = 0; ///< Damping that was added, in units of C.
     int escalations = 0; ///< How often it had to be raised tenfold.
-    Index deadChannels = 0; ///< Inputs that are always zero; their columns become zero.
+    Index deadChannels = 0; ///< Inputs that are always zero.
+    double deadLargest = 0; ///< max |What| over their columns: above 0 where the grid cannot store a zero there.
     double lossDamped = 0; ///< sum e^2 = tr(dW (C + lambda I) dW^T), dead columns left out.
     std::vector<std::int32_t> order; ///< Column at each step of the sweep; empty when nothing was reordered.
 };
@@ -39,7 +40,8 @@ struct SweepResult {
 ///   U^T U = (C + lambda I)^-1, U upper;  for each column j, left to right:
 ///   q = grid(w_j) * keep_j,   e = (w_j - q) / U_jj,   W_{:, > j} -= e U_{j, > j}
 ///
-/// Updates beyond the current block are applied once per block as one product. Inputs with C_jj = 0 get W_{:, j} = 0.
+/// Updates beyond the current block are applied once per block as one product. Inputs with C_jj = 0 get W_{:, j} = 0,
+/// or the grid point nearest to it; they are left out when groups are fitted, unless a group has no others.
 /// An adaptive mask prunes, per block of columns, the share `sparsity` of all its entries with the least w^2 / U_jj^2 on
 /// current weights (exact count, ties go by row, then column); an N:M rule chooses each group of M when the sweep reaches its
 /// first column. Groups of a grid are fitted with entries that are already known to be pruned set to zero. Shapes   W (out,

@@ -201,7 +201,8 @@ Expected<void> checkPipeline(const Pipeline& pipeline, const StageRegistry& regi
                         slotName(factory->info().slot), slotName(slot)));
             if (auto made = factory->create(parameters); !made) {
                 Error failed = std::move(made).error();
-                failed.where = failed.where.empty() ? call.id : call.id + ": " + failed.where;
+                if (!failed.where.starts_with(call.id))
+                    failed.where = failed.where.empty() ? call.id : call.id + ": " + failed.where;
                 return tl::unexpected(std::move(failed));
             }
         }

@@ -309,7 +309,9 @@ Expected<Pipeline> parsePipeline(std::string_view text, const StageRegistry& reg
             for (const Method& method : registry.methods())
                 known.push_back(method.id);
             return failAt(call.position, fmt::format("there is no method '{}'", call.id),
-                didYouMean(call.id, known, fmt::format("the methods are: {}", known.empty() ? "none" : joinNames(known))));
+                didYouMean(call.id, known,
+                    known.empty() ? std::string("no method is installed: the folder methods beside each plugin is missing")
+                                  : "the methods are: " + joinNames(known)));
         }
     }
     return fromSlots(slots, registry);

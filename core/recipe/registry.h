@@ -51,4 +51,4 @@ public:
 
 } // namespace qs::recipe
 
-#define QS_STAGE_PLUGIN_IID "org.quantscope.StagePlugin/1"
+#define QS_STAGE_PLUGIN_IID "org.quantscope.StagePlugin/2"

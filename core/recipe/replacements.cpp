@@ -30,7 +30,7 @@ Expected<std::optional<model::LayerReplacement>> RecipeReplacements::layer(
         auto kept = std::make_shared<CompressedLayer>();
         kept->inputTransform = compressed.inputTransform;
         kept->activation = compressed.activation;
-        replacement.quantizeInput = [kept](MutMatrixView x) { quantizeInput(*kept, x); };
+        replacement.quantizeInput = [kept, runner = m_runner](MutMatrixView x) { quantizeInput(*kept, x, runner->backend()); };
     }
     return std::optional<model::LayerReplacement>(std::move(replacement));
 }

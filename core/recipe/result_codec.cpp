@@ -122,11 +122,11 @@ bool sameBits(const RowMatrix& a, const RowMatrix& b)
         && (a.empty() || std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0);
 }
 
-std::optional<RowMatrix> rebuild(const CompressedLayer& layer)
+std::optional<RowMatrix> rebuild(const CompressedLayer& layer, Backend& backend)
 {
     if (layer.quantized.empty() && layer.stored.empty())
         return std::nullopt;
-    const RowMatrix decoded = layer.quantized.empty() ? RowMatrix() : layer.quantized.dequantize();
+    const RowMatrix decoded = layer.quantized.empty() ? RowMatrix() : layer.quantized.dequantize(backend);
     return effectiveWeight(decoded.empty() ? layer.stored : decoded, layer.inputTransform.get(), layer.outputScale);
 }
 
@@ -213,7 +213,8 @@ bool readVector(const CacheEntry& entry, std::string_view name, Index size, std:
     return readSection(entry, name, std::span(target));
 }
 
-Expected<CompressedLayer> decode(const CacheEntry& entry, const StageRegistry& registry, Index rows, Index cols)
+Expected<CompressedLayer> decode(
+    const CacheEntry& entry, const StageRegistry& registry, Index rows, Index cols, Backend& backend)
 {
     const auto broken = [] { return fail(Errc::Format, "the cached result does not describe this layer"); };
     QS_TRY(stored, io::parseJson(entry.json, "cached result"));
@@ -255,7 +256,7 @@ Expected<CompressedLayer> decode(const CacheEntry& entry, const StageRegistry& r
         layer.What = RowMatrix(rows, cols);
         if (!readSection(entry, "what", layer.What.values()))
             return broken();
-    } else if (auto rebuilt = rebuild(layer)) {
+    } else if (auto rebuilt = rebuild(layer, backend)) {
         layer.What = std::move(*rebuilt);
     } else {
         return broken();
@@ -285,7 +286,7 @@ RowMatrix effectiveWeight(MatrixView stored, const SiteTransform* transform, con
     return result;
 }
 
-std::optional<CacheEntry> encodeResult(const CompressedLayer& layer)
+std::optional<CacheEntry> encodeResult(const CompressedLayer& layer, Backend& backend)
 {
     const bool transformed = layer.inputTransform != nullptr;
     const std::vector<double> diagonal = transformed ? layer.inputTransform->diagonal() : std::vector<double>();
@@ -318,16 +319,17 @@ std::optional<CacheEntry> encodeResult(const CompressedLayer& layer)
         stored["activation"] = activationToJson(*layer.activation);
     if (!layer.stored.empty())
         entry.sections.push_back(section("stored", layer.stored.values()));
-    if (const auto rebuilt = rebuild(layer); !rebuilt || !sameBits(*rebuilt, layer.What))
+    if (const auto rebuilt = rebuild(layer, backend); !rebuilt || !sameBits(*rebuilt, layer.What))
         entry.sections.push_back(section("what", layer.What.values()));
     entry.json = stored.dump();
     return entry;
 }
 
-Expected<CompressedLayer> decodeResult(const CacheEntry& entry, const StageRegistry& registry, Index rows, Index cols)
+Expected<CompressedLayer> decodeResult(
+    const CacheEntry& entry, const StageRegistry& registry, Index rows, Index cols, Backend& backend)
 {
     try {
-        return decode(entry, registry, rows, cols);
+        return decode(entry, registry, rows, cols, backend);
     } catch (const json::exception& error) {
         return fail(Errc::Format, "the cached result breaks its format: " + io::jsonReason(error.what()));
     }
@@ -337,7 +339,8 @@ json metricsToJson(const LayerMetrics& m)
 {
     json stored = {{"output_error", real(m.outputError)}, {"output_error_fit", real(m.outputErrorFit)},
         {"why_no_wa", m.whyNoWA}, {"weight_sqnr_db", real(m.weightSqnrDb)}, {"output_sqnr_db", real(m.outputSqnrDb)},
-        {"holdout", m.holdout}, {"has_output", m.hasOutput}, {"non_finite", m.nonFinite}, {"tokens_wa", m.tokensWA}};
+        {"holdout", m.holdout}, {"has_output", m.hasOutput}, {"non_finite", m.nonFinite}, {"tokens_wa", m.tokensWA},
+        {"sink_share", real(m.sinkShare)}};
     if (m.outputErrorWA)
         stored["output_error_wa"] = real(*m.outputErrorWA);
     return stored;
@@ -356,6 +359,7 @@ Expected<LayerMetrics> metricsFromJson(const json& stored)
         m.hasOutput = stored.at("has_output").get<bool>();
         m.nonFinite = stored.at("non_finite").get<Index>();
         m.tokensWA = stored.at("tokens_wa").get<Index>();
+        m.sinkShare = readReal(stored.at("sink_share"));
         if (const auto it = stored.find("output_error_wa"); it != stored.end())
             m.outputErrorWA = readReal(*it);
         return m;

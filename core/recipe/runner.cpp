@@ -198,6 +198,7 @@ Expected<std::string> Runner::keyOf(const Task& task, const JobContext& job) con
     digest.add(std::string_view("quantscope result 2"));
     digest.add(sourceDigest()).add(std::string_view(m_backend.name())).add(std::string_view(m_backend.version()));
     digest.add(std::string_view(m_calibration.dump ? m_calibration.dump->id() : std::string("no dump")));
+    digest.add(std::string_view(m_calibration.dump ? m_calibration.dump->fileVersion() : std::string()));
     digest.add(static_cast<std::int64_t>(job.seed)).add(static_cast<std::int64_t>(threadCount()));
     const auto addLayer = [&](model::LayerIndex index) -> Expected<void> {
         const model::LayerSpec& layer = layers[static_cast<std::size_t>(index)];
@@ -264,7 +265,7 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
         QS_TRY(digest, keyOf(task, job));
         key = std::move(digest);
         if (const auto entry = m_cache->get(key)) {
-            if (auto restored = decodeResult(*entry, m_registry, spec.out, spec.in)) {
+            if (auto restored = decodeResult(*entry, m_registry, spec.out, spec.in, m_backend)) {
                 restored->cacheKey = key;
                 job.progress(1.0, spec.name);
                 return std::move(*restored);
@@ -323,8 +324,8 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
         W = result.inputTransform->toTransformed(W);
 
     const JobContext solving = job.part(0.5, 0.95);
-    QS_CHECK(solve(task.pipeline, stages,
-        LayerProblem{spec.name, W, view->view, FitContext{m_backend, solving}, isClipExcluded(spec)}, spec, result));
+    QS_CHECK(solve(task.pipeline, stages, LayerProblem{spec.name, W, view->view, FitContext{m_backend, solving}, spec.role},
+        spec, result));
     const bool moved = (result.inputTransform && !result.inputTransform->identity()) || !result.outputScale.empty();
     if (moved) {
         RowMatrix effective = effectiveWeight(result.What, result.inputTransform.get(), result.outputScale);
@@ -335,7 +336,7 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
     result.sparsity = shareOfZeros(result.What);
     result.seconds = secondsSince(start);
     if (!key.empty())
-        if (const auto entry = encodeResult(result))
+        if (const auto entry = encodeResult(result, m_backend))
             if (auto kept = m_cache->put(key, *entry); !kept) // a full disk costs time later, not this result
                 result.reports.push_back({"cache", 0, {}, {"not kept: " + kept.error().line()}});
     job.progress(1.0, spec.name);
@@ -388,7 +389,7 @@ Expected<void> Runner::solve(const Pipeline& pipeline, const StageSet& stages, c
     }
     const bool quantized = !rounded.quantized.empty();
     if (quantized)
-        rounded.What = rounded.quantized.dequantize(); // what an export decodes to, whatever the solver kept
+        rounded.What = rounded.quantized.dequantize(m_backend); // what an export decodes to, whatever the solver kept
     else
         QS_CHECK(roundLayer(spec, rounded.What));
     for (const StageSet::Compensator& compensator : stages.compensators)
@@ -420,7 +421,7 @@ Expected<LayerMetrics> Runner::measure(model::LayerIndex layer, const Compressed
         return fail(Errc::NotFound, fmt::format("there is no layer number {}", layer));
     std::string key;
     if (m_cache && !compressed.cacheKey.empty()) {
-        key = Digest().add(std::string_view("metrics 2")).add(std::string_view(compressed.cacheKey)).hex();
+        key = Digest().add(std::string_view("metrics 3")).add(std::string_view(compressed.cacheKey)).hex();
         if (const auto entry = m_cache->get(key)) {
             const auto json = io::parseJson(entry->json, "cached metrics");
             if (auto metrics = json ? metricsFromJson(*json) : fail(Errc::Format, "not JSON"))

@@ -82,6 +82,7 @@ public:
     const std::shared_ptr<const model::Model>& sharedModel() const { return m_model; }
     const Calibration& calibration() const { return m_calibration; }
     const StageRegistry& registry() const { return m_registry; }
+    Backend& backend() const { return m_backend; }
 
 private:
     struct SiteCache;
@@ -113,6 +114,9 @@ struct LayerMetrics {
     Index tokensWA = 0; ///< Raw tokens that outputErrorWA is over: all, or the first kMostRawTokens of a larger dump.
     double weightSqnrDb = 0; ///< 10 log10(sum W^2 / sum dW^2).
     double outputSqnrDb = 0; ///< -10 log10(outputError).
+    /// Share of the energy of what outputError is over (holdout, or fit) in the first stats::kSinkPositions of the windows:
+    /// near 1 the error speaks of them alone. 0 where positions are not known.
+    double sinkShare = 0;
     bool holdout = false;
     bool hasOutput = false; ///< False without statistics: only weightSqnrDb is valid.
     Index nonFinite = 0; ///< NaN or Inf among What.
@@ -122,7 +126,7 @@ Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex laye
 
 /// Simulates the quantization of a layer's input in place, x (tokens, in) in W's own input space: x := T^-1 Q(T x). Nothing
 /// without an activation grid.
-void quantizeInput(const CompressedLayer& compressed, MutMatrixView x);
+void quantizeInput(const CompressedLayer& compressed, MutMatrixView x, Backend& backend);
 
 /// Feeds the engine with compressed layers of an assignment, computed when they are reached. Run the engine on asStored() of
 /// the model, so that the tensors between the layers are those of the export as well.

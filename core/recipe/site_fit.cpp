@@ -165,11 +165,6 @@ const model::SiteSpec* siteBehind(const model::ModelSpec& spec, model::LayerInde
     return nullptr;
 }
 
-bool isClipExcluded(const model::LayerSpec& layer)
-{
-    return layer.module.ends_with("q_proj") || layer.module.ends_with("k_proj");
-}
-
 Expected<RowMatrix> loadFinite(const model::Model& model, const model::LayerSpec& layer)
 {
     QS_TRY(W, model.loadWeight(layer));
@@ -177,7 +172,8 @@ Expected<RowMatrix> loadFinite(const model::Model& model, const model::LayerSpec
         const auto row = W.row(r);
         const auto bad = std::find_if(row.begin(), row.end(), [](float v) { return !std::isfinite(v); });
         if (bad != row.end())
-            return fail(Errc::NotFinite, fmt::format("the weight holds {} at ({}, {})", *bad, r, bad - row.begin()),
+            return fail(Errc::NotFinite,
+                fmt::format("the weight holds {} at ({}, {})", std::isnan(*bad) ? "NaN" : "Inf", r, bad - row.begin()),
                 layer.weight, "repair the checkpoint, or leave this layer out");
     }
     return std::move(W);
@@ -199,25 +195,45 @@ Expected<SiteFit> fitSite(const model::Model& model, const model::SiteSpec& site
         QS_TRY(W, loadFinite(model, layers[static_cast<std::size_t>(consumer)]));
         weights.push_back(std::move(W));
     }
+    std::function<std::vector<double>(std::vector<double>)> snap;
+    std::vector<double> before(static_cast<std::size_t>(input->view.channels), 1.0); // diagonal of the transforms so far
+    if (const io::TensorInfo* norm = model.tensor(site.producerNorm); norm && site.diagonalFolds) {
+        QS_TRY(values, model.load(site.producerNorm));
+        snap = [&before, stored = std::make_shared<const RowMatrix>(std::move(values)), type = denseStorageType(norm->dtype)](
+                   std::vector<double> d) {
+            if (d.size() != before.size() || std::all_of(d.begin(), d.end(), [](double v) { return v == 1.0; }))
+                return d;
+            std::vector<double> product = d;
+            for (std::size_t j = 0; j < d.size(); ++j)
+                product[j] *= before[j];
+            product = snapToNorm(std::move(product), *stored, type);
+            for (std::size_t j = 0; j < d.size(); ++j)
+                d[j] = product[j] / before[j];
+            return d;
+        };
+    }
     std::vector<std::shared_ptr<const SiteTransform>> parts;
     for (const StageSet::Transform& transform : stages.transforms) {
         QS_CHECK(fit.job.poll());
         const auto start = std::chrono::steady_clock::now();
-        SiteContext context{site, {}, input->view, fit};
+        SiteContext context{site, {}, input->view, fit, snap};
         for (std::size_t i = 0; i < weights.size(); ++i) {
             const model::LayerSpec& layer = layers[static_cast<std::size_t>(site.consumers[i])];
-            SiteConsumer consumer{layer.name, weights[i], {}, isClipExcluded(layer)};
+            SiteConsumer consumer{layer.name, weights[i], {}, layer.role};
             if (stages.grid)
-                consumer.projectNearest
-                    = [&, name = layer.name, excluded = consumer.clipExcluded](MatrixView W) -> Expected<RowMatrix> {
-                    QS_TRY(rounded, stages.grid->nearest(LayerProblem{name, W, input->view, fit, excluded}));
-                    return rounded.dequantize();
+                consumer.projectNearest = [&, name = layer.name, role = layer.role](MatrixView W) -> Expected<RowMatrix> {
+                    QS_TRY(rounded, stages.grid->nearest(LayerProblem{name, W, input->view, fit, role}));
+                    return rounded.dequantize(fit.backend);
                 };
             context.consumers.push_back(std::move(consumer));
         }
         StageReport report{transform.id, 0, {}, {}};
         QS_TRY(fitted, transform.stage->fit(context, report));
         QS_TRY(part, chainTransforms({std::shared_ptr<const SiteTransform>(std::move(fitted))}));
+        if (snap && !part->diagonal().empty()) {
+            QS_TRY(stored, DiagonalTransform::make(snap(part->diagonal())));
+            part = std::move(stored);
+        }
         const bool folds = site.diagonalFolds && !part->diagonal().empty();
         if (!part->identity() && !folds) {
             const double cost
@@ -233,19 +249,21 @@ Expected<SiteFit> fitSite(const model::Model& model, const model::SiteSpec& site
                 W = part->toTransformed(W);
             QS_TRY(next, transformed(input, part.get()));
             input = std::move(next);
+            const std::vector<double> d = part->diagonal();
+            for (std::size_t j = 0; j < before.size() && j < d.size(); ++j)
+                before[j] *= d[j];
         }
         parts.push_back(std::move(part));
         report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         result.reports.push_back(std::move(report));
     }
+    const bool several = parts.size() > 1;
     QS_TRY(chain, chainTransforms(std::move(parts)));
     result.transform = std::move(chain);
-    const io::TensorInfo* norm = model.tensor(site.producerNorm);
-    if (norm && site.diagonalFolds && !result.transform->identity() && !result.transform->diagonal().empty()) {
-        QS_TRY(normWeights, model.load(site.producerNorm));
-        QS_TRY(snapped,
-            DiagonalTransform::make(snapToNorm(result.transform->diagonal(), normWeights, denseStorageType(norm->dtype))));
-        result.transform = std::move(snapped);
+    if (several && snap && !result.transform->diagonal().empty()) { // the product of the parts is a rounding away from it
+        std::fill(before.begin(), before.end(), 1.0);
+        QS_TRY(stored, DiagonalTransform::make(snap(result.transform->diagonal())));
+        result.transform = std::move(stored);
     }
     return result;
 }

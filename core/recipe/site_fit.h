@@ -49,9 +49,6 @@ model::SiteSpec siteOf(const model::ModelSpec& spec, model::LayerIndex layer);
 /// The site whose transform folds into this layer's rows, or null.
 const model::SiteSpec* siteBehind(const model::ModelSpec& spec, model::LayerIndex layer);
 
-/// q and k, which clipping searches leave alone.
-bool isClipExcluded(const model::LayerSpec& layer);
-
 /// Loads a weight and checks it. Errors: NotFinite naming tensor, row and column of the first NaN or Inf.
 Expected<RowMatrix> loadFinite(const model::Model& model, const model::LayerSpec& layer);
 

@@ -61,7 +61,7 @@ struct SiteConsumer {
     /// Rounds a candidate weight with the pipeline's grid and nearest rounding; the yardstick of searches (AWQ). Null without a
     /// grid.
     std::function<Expected<RowMatrix>(MatrixView)> projectNearest;
-    bool clipExcluded = false; ///< q and k: clipping searches leave them alone.
+    model::LayerRole role = model::LayerRole::Other;
 };
 
 struct SiteContext {
@@ -69,6 +69,9 @@ struct SiteContext {
     std::vector<SiteConsumer> consumers;
     InputView input;
     FitContext fit;
+    /// The diagonal that is stored in place of d (x'_j = d_j x_j): where a norm takes the transform, its product with d is
+    /// rounded to the norm's type. The runner stores that one, so searches score it and reports speak of it. Null: d itself.
+    std::function<std::vector<double>(std::vector<double>)> storable;
 };
 
 /// An invertible linear map x' = T x on a site's input, with W' = W T^-1, so that W' x' = W x.
@@ -123,8 +126,7 @@ struct LayerProblem {
     MatrixView W; ///< (out, in).
     InputView input;
     FitContext fit;
-    bool clipExcluded
-        = false; ///< q and k: clipping searches leave the layer alone (the same rule as SiteConsumer::clipExcluded).
+    model::LayerRole role = model::LayerRole::Other; ///< For methods that treat a kind of layer differently.
 };
 
 class PrunerStage {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/recipe/storage.h"
 
+#include "core/exec/first_error.h"
 #include "core/exec/parallel.h"
 #include "core/quant/packing.h"
 #include "core/recipe/site_fit.h"
@@ -10,8 +11,6 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <limits>
-#include <mutex>
-#include <optional>
 
 namespace qs::recipe {
 namespace {
@@ -134,8 +133,7 @@ Expected<void> roundToStored(DType type, MutMatrixView values)
 {
     if (type == DType::F32)
         return {};
-    std::mutex mutex;
-    std::optional<std::pair<Index, Index>> lost; // the first value that does not fit
+    FirstError lost; // the first value that does not fit
     parallelFor(0, values.rows(), kGrain, [&](Index begin, Index end) {
         for (Index r = begin; r < end; ++r) {
             const auto row = values.row(r);
@@ -143,18 +141,15 @@ Expected<void> roundToStored(DType type, MutMatrixView values)
                 const float before = row[c];
                 row[c] = rounded(type, before);
                 if (!std::isfinite(row[c]) && std::isfinite(before)) {
-                    const std::lock_guard lock(mutex);
-                    const std::pair place(r, static_cast<Index>(c));
-                    if (!lost || place < *lost)
-                        lost = place;
+                    lost.put(r,
+                        {Errc::NotFinite, fmt::format("the value at ({}, {}) is beyond the range of {}", r, c, dtypeName(type)),
+                            {}, {}});
+                    return;
                 }
             }
         }
     });
-    if (lost)
-        return fail(Errc::NotFinite,
-            fmt::format("the value at ({}, {}) is beyond the range of {}", lost->first, lost->second, dtypeName(type)));
-    return {};
+    return lost.take();
 }
 
 std::vector<std::byte> encodeStored(DType type, MatrixView values)

@@ -29,7 +29,7 @@ bool isNumber(int column)
 /// Shares that are shown in percent, and of which a block shows the worst.
 bool isError(int column)
 {
-    return column == LayerTreeModel::Error || column == LayerTreeModel::Sensitivity || isCompared(column);
+    return column == LayerTreeModel::Error || column == LayerTreeModel::Assigned || isCompared(column);
 }
 
 QString metricText(int column, double value)
@@ -76,6 +76,7 @@ void LayerTreeModel::regroup()
         if (std::isfinite(row.error) && row.error > 0)
             errors.push_back(row.error);
     }
+    m_largestError = errors.empty() ? 0 : *std::max_element(errors.begin(), errors.end());
     m_worstLimit = std::numeric_limits<double>::infinity();
     if (errors.size() >= 3) {
         const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
@@ -133,10 +134,19 @@ void LayerTreeModel::setErrorKind(ErrorKind kind)
     Q_EMIT headerDataChanged(Qt::Horizontal, Error, Error);
 }
 
+void LayerTreeModel::setBrief(bool brief)
+{
+    if (brief == m_brief)
+        return;
+    m_brief = brief;
+    Q_EMIT headerDataChanged(Qt::Horizontal, Error, Error);
+}
+
 void LayerTreeModel::setCompared(const QStringList& labels, bool outputErrors)
 {
     m_compared = labels;
     m_comparedOutput = outputErrors;
+    Q_EMIT headerDataChanged(Qt::Horizontal, Assigned, Assigned);
     Q_EMIT headerDataChanged(Qt::Horizontal, FirstCompared, ColumnCount - 1);
 }
 
@@ -192,7 +202,7 @@ double LayerTreeModel::value(const LayerRow& row, int column) const
     switch (column) {
     case Bits: return row.bits;
     case Error: return row.error;
-    case Sensitivity: return row.sensitivity;
+    case Assigned: return row.assigned;
     case Outliers: return row.outliers;
     case MaxOverMedian: return row.maxOverMedian;
     case Kurtosis: return row.kurtosis;
@@ -236,9 +246,15 @@ QVariant LayerTreeModel::layerData(const LayerRow& row, int column, int role) co
     case BlockRole: return row.block;
     case NameRole: return row.name;
     case WorstRole: return column == Error && row.error > m_worstLimit;
-    case Qt::ToolTipRole:
-        return QStringLiteral("%1\n%2 → %3, stored %4, %5")
-            .arg(row.name, integerText(row.in), integerText(row.out), row.dtype, bytesText(row.bytes));
+    case BarRole: return column == Error && row.error > 0 && m_largestError > 0 ? row.error / m_largestError : 0.0;
+    case OutlierRole: return std::isnan(row.outliers) ? 0 : static_cast<int>(row.outliers);
+    case Qt::ToolTipRole: {
+        QString tip = QStringLiteral("%1\n%2 → %3, stored %4, %5")
+                          .arg(row.name, integerText(row.in), integerText(row.out), row.dtype, bytesText(row.bytes));
+        if (row.outliers > 0)
+            tip += QStringLiteral("\n%1 outlier channels: max |x| ≥ 6").arg(static_cast<int>(row.outliers));
+        return row.note.isEmpty() ? tip : tip + u'\n' + row.note;
+    }
     case SortRole:
         switch (column) {
         case Layer: return row.index;
@@ -268,6 +284,7 @@ QVariant LayerTreeModel::blockData(std::size_t position, int column, int role) c
     case BlockRole: return block.number;
     case NameRole: return {};
     case WorstRole: return false;
+    case BarRole: return column == Error && m_largestError > 0 ? std::max(0.0, worst(block.rows, Error) / m_largestError) : 0.0;
     case SortRole: return column == Layer ? QVariant(block.number) : QVariant(worst(block.rows, column));
     case Qt::ToolTipRole: return isError(column) ? QVariant(QStringLiteral("the worst layer of the block")) : QVariant();
     case Qt::DisplayRole: break;
@@ -275,7 +292,7 @@ QVariant LayerTreeModel::blockData(std::size_t position, int column, int role) c
     }
     if (isError(column)) {
         const double v = worst(block.rows, column);
-        return std::isnan(v) ? QStringLiteral("–") : QStringLiteral("≤ %1").arg(metricText(column, v));
+        return std::isnan(v) ? QStringLiteral("–") : QStringLiteral("max %1").arg(metricText(column, v));
     }
     switch (column) {
     case Layer: return block.number < 0 ? QStringLiteral("outside the blocks") : QStringLiteral("block %1").arg(block.number);
@@ -301,19 +318,18 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
             return QStringLiteral(
                 "Effective bits per weight, scales and zeros included; of the assigned pipeline, else as stored");
         case Error:
-            switch (m_errorKind) {
-            case ErrorKind::RtnWeight:
-                return QStringLiteral("Σ dW² / Σ W² of rtn(bits=4, group=auto, grid=asym-0); needs no data");
-            case ErrorKind::RtnOutput:
-                return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of rtn(bits=4, group=auto, grid=asym-0); C of the holdout. "
-                                      "The cards of Compare have the grids of their pipelines");
-            case ErrorKind::AssignedWeight: return QStringLiteral("Σ dW² / Σ W² of the assigned pipeline");
-            case ErrorKind::AssignedOutput:
-                return QStringLiteral("tr(dW C dWᵀ) / tr(W C Wᵀ) of the assigned pipeline; C of the holdout");
-            }
-            return {};
-        case Sensitivity:
-            return QStringLiteral("Output error of rtn(bits=4, group=auto, grid=asym-0). It screens; it does not rank impact");
+            return m_errorKind == ErrorKind::Weight
+                ? QStringLiteral(
+                    "Weight error Σ dW² / Σ W² of rtn(bits=4, group=auto, grid=asym-0); needs no data. It screens; "
+                    "it does not rank impact. The bar compares it with the largest")
+                : QStringLiteral(
+                    "Output error tr(dW C dWᵀ) / tr(W C Wᵀ) of rtn(bits=4, group=auto, grid=asym-0), C of the "
+                    "holdout. It screens; it does not rank impact. The bar compares it with the largest. The cards "
+                    "of Compare have the grids of their pipelines");
+        case Assigned:
+            return !m_comparedOutput
+                ? QStringLiteral("Weight error Σ dW² / Σ W² of the assigned pipeline")
+                : QStringLiteral("Output error tr(dW C dWᵀ) / tr(W C Wᵀ) of the assigned pipeline, C of the holdout");
         case Outliers: return QStringLiteral("Input channels with max |x| ≥ 6 (LLM.int8 criterion)");
         case MaxOverMedian: return QStringLiteral("Largest channel max |x| of the input / median of all channels");
         case Kurtosis: return QStringLiteral("m4 / m2² of the inputs, centred by channel and pooled; a Gaussian has 3");
@@ -336,15 +352,11 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
     case Layer: return QStringLiteral("Layer");
     case Pipeline: return QStringLiteral("Pipeline");
     case Bits: return QStringLiteral("Bits");
-    case Error:
-        switch (m_errorKind) {
-        case ErrorKind::RtnWeight: return QStringLiteral("RTN asym-0, wt, %");
-        case ErrorKind::RtnOutput: return QStringLiteral("RTN asym-0, %");
-        case ErrorKind::AssignedWeight: return QStringLiteral("Weight err, %");
-        case ErrorKind::AssignedOutput: return QStringLiteral("Output err, %");
-        }
-        return {};
-    case Sensitivity: return QStringLiteral("Sensitivity, %");
+    case Error: {
+        const QString title = m_brief ? QStringLiteral("RTN") : QStringLiteral("RTN asym-0,");
+        return title + (m_errorKind == ErrorKind::Weight ? QStringLiteral(" wt, %") : m_brief ? QStringLiteral(", %") : QStringLiteral(" %"));
+    }
+    case Assigned: return m_comparedOutput ? QStringLiteral("Assigned, %") : QStringLiteral("Assigned wt, %");
     case Outliers: return QStringLiteral("Outliers");
     case MaxOverMedian: return QStringLiteral("Max / median");
     case Kurtosis: return QStringLiteral("Kurtosis");

@@ -26,8 +26,9 @@ struct LayerRow {
     double bytes = 0;
     QString pipeline; ///< Label of the assigned pipeline; empty: stays as it is.
     double bits = std::numeric_limits<double>::quiet_NaN(); ///< Effective bits per weight, as stored or as assigned.
-    double error = std::numeric_limits<double>::quiet_NaN(); ///< See LayerTreeModel::setErrorKind.
-    double sensitivity = std::numeric_limits<double>::quiet_NaN(); ///< Output error of 4-bit RTN (asym-0, automatic group).
+    double error = std::numeric_limits<double>::quiet_NaN(); ///< Of 4-bit RTN (asym-0, automatic group): see setErrorKind.
+    double assigned = std::numeric_limits<double>::quiet_NaN(); ///< Error of the assigned pipeline; not of untouched layers.
+    QString note; ///< Why there is no error: for the tip.
     double outliers = std::numeric_limits<double>::quiet_NaN(); ///< Input channels with max |x| >= 6.
     double maxOverMedian = std::numeric_limits<double>::quiet_NaN(); ///< Of the input channels' max |x|.
     double kurtosis = std::numeric_limits<double>::quiet_NaN(); ///< Of the inputs, centred and pooled.
@@ -43,8 +44,8 @@ struct LayerRow {
     }();
 };
 
-/// What the error column means for every row at once, so that numbers down the column compare.
-enum class ErrorKind { RtnWeight, RtnOutput, AssignedOutput, AssignedWeight };
+/// What the column of RTN errors means for every row at once, so that numbers down the column compare.
+enum class ErrorKind { Weight, Output };
 
 /// Layers as a flat list or grouped by block.
 class LayerTreeModel : public QAbstractItemModel {
@@ -55,7 +56,7 @@ public:
         Pipeline,
         Bits,
         Error,
-        Sensitivity,
+        Assigned,
         Outliers,
         MaxOverMedian,
         Kurtosis,
@@ -71,7 +72,8 @@ public:
     };
     /// Columns that need the spectrum of each layer's input: Workbench::measureSpectra() fills them.
     static bool needsSpectra(int column) { return column == Condition || column == Qsur || column == LostBits; }
-    enum Role { SortRole = Qt::UserRole + 1, LayerRole, BlockRole, NameRole, WorstRole };
+    /// BarRole: error of the row / largest error, 0..1. OutlierRole: outlier channels of the input, 0 when unknown.
+    enum Role { SortRole = Qt::UserRole + 1, LayerRole, BlockRole, NameRole, WorstRole, BarRole, OutlierRole };
     enum class Mode { Flat, Blocks };
 
     explicit LayerTreeModel(QObject* parent = nullptr);
@@ -81,9 +83,10 @@ public:
     void setMode(Mode mode);
     Mode mode() const { return m_mode; }
     void setErrorKind(ErrorKind kind);
+    void setBrief(bool brief); ///< Shorter titles, where many columns stand side by side; the tips say the rest.
     ErrorKind errorKind() const { return m_errorKind; }
-    /// Labels of the compared pipelines, for the columns' tips; `outputErrors`: their numbers are output errors, else weight
-    /// errors.
+    /// Labels of the compared pipelines, for the columns' tips; `outputErrors`: their numbers and those of the assigned
+    /// pipelines are output errors, else weight errors.
     void setCompared(const QStringList& labels, bool outputErrors);
     int comparedCount() const { return static_cast<int>(std::min<qsizetype>(m_compared.size(), kComparedColumns)); }
     const std::vector<LayerRow>& rows() const { return m_rows; }
@@ -111,9 +114,11 @@ private:
     std::vector<Block> m_blocks;
     std::vector<std::pair<int, int>> m_place; ///< Of each row: block position and place in it.
     Mode m_mode = Mode::Flat;
-    ErrorKind m_errorKind = ErrorKind::RtnWeight;
+    ErrorKind m_errorKind = ErrorKind::Weight;
     QStringList m_compared;
     bool m_comparedOutput = false;
+    double m_largestError = 0;
+    bool m_brief = false;
     double m_worstLimit
         = std::numeric_limits<double>::infinity(); ///< Errors above are drawn as trouble: three times the median.
 };

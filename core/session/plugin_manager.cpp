@@ -7,6 +7,7 @@
 #include <QDir>
 #include <QDirIterator>
 #include <QFileInfo>
+#include <QJsonArray>
 #include <QLibrary>
 #include <QPluginLoader>
 
@@ -83,6 +84,23 @@ void PluginManager::load(const QStringList& folders)
             m_records.push_back(std::move(record));
         }
     }
+    checkMethods();
+}
+
+void PluginManager::checkMethods()
+{
+    for (PluginRecord& record : m_records) {
+        QStringList missing;
+        const QJsonArray declared = record.metadata.value(QStringLiteral("methods")).toArray();
+        for (const QJsonValue& id : declared) {
+            if (!m_stages.method(id.toString().toStdString()))
+                missing << id.toString();
+        }
+        if (record.loaded && !missing.isEmpty())
+            record.error = QStringLiteral("its methods %1 are missing; they belong into %2 (install the plugin again)")
+                               .arg(missing.join(QStringLiteral(", ")),
+                                   QFileInfo(record.path).dir().filePath(QStringLiteral("methods")));
+    }
 }
 
 void PluginManager::loadOne(PluginRecord& record)
@@ -152,7 +170,10 @@ QVariant PluginModel::data(const QModelIndex& index, int role) const
     const PluginRecord& record = m_records[static_cast<std::size_t>(index.row())];
     switch (index.column()) {
     case Name: return record.name;
-    case State: return record.loaded ? QStringLiteral("loaded") : record.error;
+    case State:
+        return !record.loaded        ? record.error
+            : record.error.isEmpty() ? QStringLiteral("loaded")
+                                     : QStringLiteral("loaded, but ") + record.error;
     case Path: return record.path;
     default: return {};
     }

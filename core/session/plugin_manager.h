@@ -22,7 +22,7 @@ struct PluginRecord {
     QString name;
     QString path;
     QString iid;
-    QString error; ///< Why it was not used; empty when it was.
+    QString error; ///< Why it was not used, or what of it is missing; empty when all is well.
     bool loaded = false;
     QJsonObject metadata; ///< The plugin's own JSON: stages, needs, license, references.
 };
@@ -31,7 +31,8 @@ struct PluginRecord {
 ///
 /// Folders, first found wins for an id: QS_PLUGIN_PATH (a list), `<program's folder>/../plugins`,
 /// `<program's folder>/../lib*/quantscope/plugins`. Each family is a folder `<family>/<family>.so` with `methods/*.json` beside
-/// it. A plugin that fails is listed with the reason and skipped; nothing else is affected.
+/// it. A plugin that fails is listed with the reason and skipped; nothing else is affected. Methods that a plugin's JSON
+/// declares ("methods") and that are not there are an error of the plugin as well.
 class PluginManager {
 public:
     PluginManager();
@@ -50,6 +51,7 @@ public:
 
 private:
     void loadOne(PluginRecord& record);
+    void checkMethods(); ///< What a plugin's JSON declares must be there once all is loaded.
 
     std::vector<std::unique_ptr<QPluginLoader>> m_loaders; ///< Declared first: the code must outlive what it registered.
     std::vector<PluginRecord> m_records;

@@ -77,6 +77,7 @@ struct LayerView {
     reduce::Histogram weights; ///< Of W.
     std::vector<double> weightColumnMax; ///< max_r |W_rj| per input channel.
     std::shared_ptr<const RowMatrix> rawTokens; ///< (tokens, in); null when the dump has none.
+    std::shared_ptr<const reduce::Histogram> inputs; ///< Of rawTokens; null without.
 };
 
 /// Before and after of one compressed layer, with the grid in code units.
@@ -85,6 +86,15 @@ struct DistributionResult {
     std::optional<analysis::CodeHistogram> codes;
     std::vector<float> levels; ///< Levels of the group whose range is the median of all groups.
     Index levelsRow = 0, levelsGroup = 0;
+};
+
+/// The layer's raw tokens on the activation grid of a pipeline, in the space that the grid sees.
+struct InputDistribution {
+    reduce::Histogram before, after, error; ///< x, x rounded, and their difference; before and after share their bins.
+    bool transformed = false; ///< x is T x: the pipeline's transform comes before the grid.
+    std::vector<float> levels; ///< Levels of the range whose scale is the median of all.
+    Index ranges = 0; ///< How many ranges (tokens or groups of them) have a scale of their own; 1: one for all.
+    double clippedShare = 0; ///< Share of finite inputs outside their grid by more than half a step.
 };
 
 /// One pipeline on one layer.
@@ -100,6 +110,7 @@ struct LayerResult {
     // Only where details were asked for (the selected layer):
     std::shared_ptr<const RowMatrix> What;
     std::shared_ptr<const DistributionResult> distribution;
+    std::shared_ptr<const InputDistribution> inputs; ///< Null without an activation grid or raw tokens.
     std::shared_ptr<const metrics::ErrorShares> shares;
 };
 

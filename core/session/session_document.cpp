@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <limits>
+
 namespace qs::session {
 
 namespace fs = std::filesystem;
@@ -70,6 +72,7 @@ Expected<void> SessionDocument::save(const fs::path& file)
     json["dump"] = relativeTo(m_state->dump, folder);
     json["theme"] = m_state->theme.toStdString();
     json["selected_layer"] = m_state->selectedLayer.toStdString();
+    json["selected_pipeline"] = m_state->selectedPipeline;
     json["recipe"] = recipe::recipeToJson(m_state->recipe);
     json["pipelines"] = nlohmann::json::array();
     for (const recipe::Pipeline& pipeline : m_state->pipelines)
@@ -107,6 +110,12 @@ Expected<SessionState> SessionDocument::read(const fs::path& file, const recipe:
     state.modelId = modelId;
     state.theme = QString::fromStdString(theme);
     state.selectedLayer = QString::fromStdString(layer);
+    if (const auto selected = json.find("selected_pipeline"); selected != json.end()) {
+        if (!selected->is_number_integer() || selected->get<std::int64_t>() < 0
+            || selected->get<std::int64_t>() > std::numeric_limits<int>::max())
+            return fail(Errc::Format, "selected_pipeline must be a number from 0", where);
+        state.selectedPipeline = selected->get<int>();
+    }
     if (json.contains("recipe")) {
         QS_TRY(recipe, recipe::recipeFromJson(json.at("recipe"), registry, where + " recipe"));
         state.recipe = std::move(recipe);

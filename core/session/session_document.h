@@ -22,6 +22,7 @@ struct SessionState {
     recipe::Recipe recipe; ///< What is assigned and exported.
     QString theme; ///< "light" or "dark".
     QString selectedLayer; ///< Reopened with the session.
+    int selectedPipeline = 0; ///< Of `pipelines`; reopened with the session.
 };
 
 /// Holds the current state; the only place where it changes.

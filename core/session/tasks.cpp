@@ -3,6 +3,7 @@
 
 #include "core/analysis/distribution.h"
 #include "core/base/atomic_file.h"
+#include "core/base/memory.h"
 
 #include <fmt/format.h>
 
@@ -86,6 +87,77 @@ Expected<DistributionResult> distribution(MatrixView W, const recipe::Compressed
     return result;
 }
 
+Expected<InputDistribution> inputDistribution(MatrixView tokens, const recipe::CompressedLayer& compressed, Backend& backend)
+{
+    const quant::ActivationGridOptions& options = *compressed.activation;
+    InputDistribution result;
+    RowMatrix before(tokens);
+    result.transformed = compressed.inputTransform && !compressed.inputTransform->identity();
+    if (result.transformed)
+        compressed.inputTransform->applyToTokens(before.mut());
+    RowMatrix after(before.view());
+    quant::quantizeActivations(after.mut(), options, backend);
+    result.before = reduce::histogram(before, kHistogramBins);
+    result.after = reduce::histogram(after, kHistogramBins, std::pair(result.before.lo, result.before.hi));
+    QS_TRY(difference, metrics::difference(before, after));
+    result.error = reduce::histogram(difference, kHistogramBins);
+
+    // The ranges as quantizeActivations() takes them, to tell what falls outside.
+    const quant::UniformGrid grid({.bits = options.bits, .grid = options.grid, .scaleType = quant::ScaleType::Float32});
+    const bool whole = !options.dynamic || options.granularity == quant::ActivationGranularity::Tensor;
+    const bool grouped
+        = options.dynamic && options.granularity == quant::ActivationGranularity::TokenGroup && options.group > 0;
+    const Index group = grouped ? std::min(options.group, before.cols()) : before.cols();
+    struct Range {
+        float lo = std::numeric_limits<float>::infinity();
+        float hi = -std::numeric_limits<float>::infinity();
+    };
+    const Index perRow = (before.cols() + group - 1) / group;
+    std::vector<Range> ranges(static_cast<std::size_t>(whole ? 1 : before.rows() * perRow));
+    const auto rangeOf = [&](Index row, Index column) -> Range& {
+        return ranges[whole ? 0 : static_cast<std::size_t>(row * perRow + column / group)];
+    };
+    if (!options.dynamic) {
+        ranges.front() = {options.lo, options.hi};
+    } else {
+        for (Index r = 0; r < before.rows(); ++r) {
+            for (Index c = 0; c < before.cols(); ++c) {
+                if (const float x = before(r, c); std::isfinite(x)) {
+                    Range& range = rangeOf(r, c);
+                    range = {std::min(range.lo, x), std::max(range.hi, x)};
+                }
+            }
+        }
+    }
+    const auto clip = static_cast<float>(options.clip);
+    std::vector<quant::ScaleZero> scales;
+    for (Range& range : ranges) {
+        if (range.lo > range.hi)
+            range = {0, 0}; // no finite value
+        scales.push_back(grid.fromRange(range.lo * clip, range.hi * clip));
+        const float half = scales.back().scale / 2;
+        const auto decode = [&](int code) { return scales.back().scale * (static_cast<float>(code) - scales.back().zero); };
+        range = {decode(grid.lowestCode()) - half, decode(grid.highestCode()) + half};
+    }
+    std::uint64_t clipped = 0;
+    std::uint64_t finite = 0;
+    for (Index r = 0; r < before.rows(); ++r) {
+        for (Index c = 0; c < before.cols(); ++c) {
+            const float x = before(r, c);
+            const Range& range = rangeOf(r, c);
+            finite += std::isfinite(x) ? 1 : 0;
+            clipped += std::isfinite(x) && (x < range.lo || x > range.hi) ? 1 : 0;
+        }
+    }
+    result.ranges = static_cast<Index>(ranges.size());
+    result.clippedShare = finite > 0 ? static_cast<double>(clipped) / static_cast<double>(finite) : 0;
+    const auto middle = scales.begin() + static_cast<std::ptrdiff_t>(scales.size() / 2);
+    std::nth_element(scales.begin(), middle, scales.end(), [](const auto& a, const auto& b) { return a.scale < b.scale; });
+    result.levels
+        = analysis::gridLevels({.bits = options.bits, .grid = options.grid, .scaleType = quant::ScaleType::Float32}, *middle);
+    return result;
+}
+
 Expected<LayerResult> toResult(const recipe::Runner& runner, model::LayerIndex layer, MatrixView W,
     recipe::CompressedLayer compressed, const LayerView* view, Backend& backend, const JobContext& job)
 {
@@ -102,6 +174,10 @@ Expected<LayerResult> toResult(const recipe::Runner& runner, model::LayerIndex l
     if (view) {
         QS_TRY(histograms, distribution(W, compressed));
         result.distribution = std::make_shared<const DistributionResult>(std::move(histograms));
+        if (compressed.activation && view->rawTokens) {
+            QS_TRY(inputs, inputDistribution(*view->rawTokens, compressed, backend));
+            result.inputs = std::make_shared<const InputDistribution>(std::move(inputs));
+        }
         if (view->C) {
             QS_TRY(delta, metrics::difference(W, compressed.What));
             QS_TRY(shares, metrics::errorShares(delta, view->C->view(), backend, job));
@@ -125,10 +201,10 @@ Expected<OpenedModel> openModel(const std::filesystem::path& path, const JobCont
     return opened;
 }
 
-Expected<std::shared_ptr<const stats::CalibrationDump>> openDump(
-    const std::filesystem::path& path, const std::shared_ptr<const model::Model>& model, const JobContext& job)
+Expected<std::shared_ptr<const stats::CalibrationDump>> openDump(const std::filesystem::path& path,
+    const std::shared_ptr<const model::Model>& model, Backend& backend, const JobContext& job)
 {
-    QS_TRY(dump, stats::openDump(path));
+    QS_TRY(dump, stats::openDump(path, backend));
     QS_CHECK(job.poll());
     std::vector<stats::LayerWidth> widths;
     for (const model::LayerSpec& layer : model->spec().layers)
@@ -243,6 +319,7 @@ Expected<LayerView> inspectLayer(const model::Model& model, model::LayerIndex la
         if (dump->hasRawTokens(spec->name)) {
             QS_TRY(tokens, dump->rawTokens(spec->name, kRawTokenLimit));
             view.rawTokens = std::make_shared<const RowMatrix>(std::move(tokens));
+            view.inputs = std::make_shared<const reduce::Histogram>(reduce::histogram(*view.rawTokens, kHistogramBins));
         }
     }
     job.progress(0.2, "analysis");
@@ -285,6 +362,7 @@ Expected<ModelResult> measureLayers(
         part.progress(0, fmt::format("{} / {}  {}", done + 1, total, layers[i].name));
         JobContext quiet = part;
         quiet.onProgress = nullptr;
+        releaseFreeMemory();
         const auto layer = static_cast<model::LayerIndex>(i);
         ++done;
         auto compressed = runner.compress(layer, assignment, quiet);
@@ -340,7 +418,7 @@ Expected<Evaluation> evaluate(const std::shared_ptr<const recipe::Runner>& runne
             run.model = stored; // the tensors between the layers are those of an export as well
         runs.push_back(std::move(run));
     }
-    QS_TRY(report, model::evaluate(model, content, runs, options, job));
+    QS_TRY(report, model::evaluate(model, content, runs, options, runner->backend(), job));
     Evaluation evaluation;
     evaluation.reference = report.reference;
     evaluation.protocol = report.protocol;

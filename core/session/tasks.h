@@ -9,8 +9,8 @@ namespace qs::session::tasks {
 Expected<OpenedModel> openModel(const std::filesystem::path& path, const JobContext& job);
 
 /// A dump that fits the model. Errors: those of openDump and checkDumpFits.
-Expected<std::shared_ptr<const stats::CalibrationDump>> openDump(
-    const std::filesystem::path& path, const std::shared_ptr<const model::Model>& model, const JobContext& job);
+Expected<std::shared_ptr<const stats::CalibrationDump>> openDump(const std::filesystem::path& path,
+    const std::shared_ptr<const model::Model>& model, Backend& backend, const JobContext& job);
 
 /// Condition and QSUR of the input of every layer that the dump covers with a Gram. Cost: one eigen-decomposition per input.
 Expected<Spectra> inputSpectra(

@@ -9,7 +9,9 @@
 #include <QStandardPaths>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <utility>
 
 namespace qs::session {
 
@@ -68,10 +70,19 @@ void Workbench::setDefaultPipelines()
 {
     auto state = m_document.edit();
     state->pipelines.clear();
+    QStringList missing;
     for (const char* method : kDefaultMethods) {
-        if (auto pipeline = recipe::parsePipeline(method, registry()))
+        // By method only: a stage of the same name is something else.
+        auto pipeline = registry().method(method) ? recipe::parsePipeline(method, registry())
+                                                  : fail(Errc::NotFound, "is not among the methods", method);
+        if (pipeline)
             state->pipelines.push_back(std::move(*pipeline));
+        else
+            missing << QString::fromStdString(pipeline.error().line());
     }
+    if (!missing.isEmpty() && !registry().stages().empty())
+        m_messages.add(Message::Severity::Warning,
+            tr("the comparison opens without some of its methods: %1").arg(missing.join(QStringLiteral("; "))));
     const bool clean = !m_document.modified();
     m_document.set(state);
     if (clean)
@@ -115,12 +126,15 @@ void Workbench::openModel(const std::filesystem::path& path, const std::filesyst
             else
                 m_opened.set(std::move(result));
             Q_EMIT modelChanged();
+            if (std::exchange(m_sessionOpening, false))
+                followPipelines();
         });
 }
 
 void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, const std::filesystem::path& dumpToOpen)
 {
     m_jobs.cancelAll();
+    m_sessionOpening = false;
     m_opened.set(std::move(opened));
     m_dump.reset();
     m_dumpError = {};
@@ -131,10 +145,13 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
     const auto model = m_opened.value->model;
     auto state = m_document.edit();
     if (state->model != path || state->modelId != model->id()) {
+        if (state->model != path)
+            m_document.setFile({}); // the session file belongs to the model before
         state->model = path;
         state->modelId = model->id();
         state->dump.clear();
         state->recipe = {};
+        state->selectedPipeline = 0;
         m_document.set(state);
         m_document.markSaved();
     }
@@ -155,8 +172,11 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
     const model::LayerIndex known = model->spec().find(wanted.toStdString());
     if (known >= 0)
         m_selection.selectLayer(known, this);
-    if (!dumpToOpen.empty()) {
-        openDump(dumpToOpen);
+    const int last = static_cast<int>(m_document.state()->pipelines.size()) - 1;
+    m_selection.selectPipeline(std::clamp(m_document.state()->selectedPipeline, 0, std::max(last, 0)), this);
+    // The recipe is measured once the dump is there; the same model opened again keeps its dump.
+    if (const std::filesystem::path dump = dumpToOpen.empty() ? m_document.state()->dump : dumpToOpen; !dump.empty()) {
+        openDump(dump);
         return;
     }
     rank();
@@ -164,7 +184,7 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
         measureAssigned();
 }
 
-void Workbench::openDump(const std::filesystem::path& path)
+void Workbench::openDump(const std::filesystem::path& path, std::optional<double> captureSeconds)
 {
     const auto open = model();
     if (!open) {
@@ -176,18 +196,27 @@ void Workbench::openDump(const std::filesystem::path& path)
     JobQueue::Spec spec{QStringLiteral("open/dump"), tr("Open dump %1").arg(QString::fromStdString(path.filename().string())),
         Lane::View, true};
     m_jobs.submit<Dump>(
-        spec, this, [path, open](const JobContext& job) { return tasks::openDump(path, open, job); },
-        [this, path, open](Expected<Dump> dump) {
+        spec, this,
+        [path, open, &device = backend()](const JobContext& job) { return tasks::openDump(path, open, device, job); },
+        [this, path, open, captureSeconds](Expected<Dump> dump) {
             if (model() != open)
                 return;
             if (dump) {
                 setDump(std::move(*dump), path);
+                if (captureSeconds)
+                    m_messages.add(Message::Severity::Info,
+                        tr("captured %1, %2 tokens, %3")
+                            .arg(QString::fromStdString(path.string()), integerText(m_dump->info().tokens),
+                                durationText(*captureSeconds)));
                 return;
             }
             m_dumpError = dump.error();
             Q_EMIT dumpChanged();
-            if (!m_ranking.ready())
-                rank();
+            if (m_ranking.ready())
+                return;
+            rank(); // the model came with this dump: go on without
+            if (!state().recipe.rules.empty() && !m_dump)
+                measureAssigned();
         });
 }
 
@@ -198,12 +227,15 @@ void Workbench::setDump(std::shared_ptr<const stats::CalibrationDump> dump, cons
     dropResults();
     m_recentViews.clear();
     if (state().dump != path) {
+        const bool untouched = !m_document.modified() && m_document.file().empty();
         auto next = m_document.edit();
         next->dump = path;
         next->recipe.calibration["dump_id"] = m_dump->id();
         next->recipe.calibration["model_id"] = m_dump->info().modelId;
         next->recipe.calibration["tokens"] = std::to_string(m_dump->info().tokens);
         m_document.set(next);
+        if (untouched) // a dump that was opened is no work that could be lost
+            m_document.markSaved();
     }
     makeRunner();
     Q_EMIT dumpChanged();
@@ -223,15 +255,17 @@ void Workbench::calibrate(
         ? QStringLiteral("%1 × %2").arg(options.samples).arg(options.seqLen)
         : tr("all windows");
     JobQueue::Spec spec{QStringLiteral("calibrate"), tr("Calibrate, %1 tokens").arg(size), Lane::Background, true};
-    m_jobs.submit<bool>(
+    using Clock = std::chrono::steady_clock;
+    m_jobs.submit<double>(
         spec, this,
-        [open, text, target, options](const JobContext& job) -> Expected<bool> {
-            QS_CHECK(model::capture(open, text, target, options, job));
-            return true;
+        [open, text, target, options, &device = backend()](const JobContext& job) -> Expected<double> {
+            const auto start = Clock::now();
+            QS_CHECK(model::capture(open, text, target, options, device, job));
+            return std::chrono::duration<double>(Clock::now() - start).count();
         },
-        [this, open, target](Expected<bool> done) {
-            if (done && model() == open)
-                openDump(target);
+        [this, open, target](Expected<double> seconds) {
+            if (seconds && model() == open)
+                openDump(target, *seconds);
         });
 }
 
@@ -344,9 +378,8 @@ void Workbench::refreshRows()
         return;
     }
     const auto assigned = assignment();
-    const bool hasRules = !state().recipe.rules.empty();
+    const bool withDump = m_dump && m_ranking.value && m_ranking.value->withDump;
     const ModelResult* measured = m_assigned.ready() ? m_assigned.value.get() : nullptr;
-    const bool useAssigned = hasRules && measured;
     const auto errorOf = [this](const LayerResult& result) {
         if (m_dump) // a layer that the dump lacks has no number that compares with the others
             return result.metrics.hasOutput ? result.metrics.outputError : std::numeric_limits<double>::quiet_NaN();
@@ -389,8 +422,6 @@ void Workbench::refreshRows()
             row.bits = result->bits.perWeight();
         const RankedLayer* ranked
             = m_ranking.value && i < m_ranking.value->layers.size() ? &m_ranking.value->layers[i] : nullptr;
-        if (ranked && ranked->sensitivity)
-            row.sensitivity = *ranked->sensitivity;
         if (ranked && ranked->outliers) {
             row.outliers = static_cast<double>(ranked->outliers->int8Channels);
             row.maxOverMedian = ranked->outliers->maxOverMedian;
@@ -409,23 +440,19 @@ void Workbench::refreshRows()
             if (const auto it = compared[p]->layers.find(row.index); it != compared[p]->layers.end())
                 row.compared[p] = errorOf(it->second);
         }
-        if (useAssigned) {
-            if (result)
-                row.error = errorOf(*result);
-            else if (!row.pipeline.isEmpty())
-                row.error = std::numeric_limits<double>::quiet_NaN();
-            else
-                row.error = 0; // stays as stored
-        } else if (ranked) {
-            row.error = m_dump && m_ranking.value->withDump
-                ? ranked->sensitivity.value_or(std::numeric_limits<double>::quiet_NaN())
-                : ranked->rtnWeightError;
+        if (result)
+            row.assigned = errorOf(*result);
+        if (ranked) {
+            row.error
+                = withDump ? ranked->sensitivity.value_or(std::numeric_limits<double>::quiet_NaN()) : ranked->rtnWeightError;
+            if (ranked->error)
+                row.note = QString::fromStdString(ranked->error->line());
+            else if (withDump && !ranked->sensitivity)
+                row.note = tr("no error: the dump has no Gram of this layer; calibrate again");
         }
         rows.push_back(std::move(row));
     }
-    const bool withDump = m_dump && m_ranking.value && m_ranking.value->withDump;
-    m_layers.setErrorKind(useAssigned ? (m_dump ? ErrorKind::AssignedOutput : ErrorKind::AssignedWeight)
-                                      : (withDump ? ErrorKind::RtnOutput : ErrorKind::RtnWeight));
+    m_layers.setErrorKind(withDump ? ErrorKind::Output : ErrorKind::Weight);
     m_layers.updateRows(std::move(rows));
 }
 

@@ -45,7 +45,7 @@ public:
 
     // Inputs
     void openModel(const std::filesystem::path& path, const std::filesystem::path& dumpToOpen = {});
-    void openDump(const std::filesystem::path& path);
+    void openDump(const std::filesystem::path& path) { openDump(path, {}); }
     void calibrate(
         const std::filesystem::path& text, const std::filesystem::path& target, const model::CaptureOptions& options);
     /// 32 windows of 512 tokens (or of the context), raw tokens kept, into the user's data folder.
@@ -120,6 +120,8 @@ private:
         Loadable<LayerResult> result;
     };
     void setModel(OpenedModel opened, const std::filesystem::path& path, const std::filesystem::path& dumpToOpen);
+    /// `captureSeconds`: it was just made, which becomes a message.
+    void openDump(const std::filesystem::path& path, std::optional<double> captureSeconds);
     void setDump(std::shared_ptr<const stats::CalibrationDump> dump, const std::filesystem::path& path);
     void makeRunner();
     void dropResults();
@@ -127,6 +129,7 @@ private:
     void refreshRows();
     void onSelection(const SelectionState& state);
     void onDocument();
+    void followPipelines(); ///< Brings rows and comparisons to the pipelines of the document.
     void inspectCurrent();
     void compareCurrent();
     void runComparison(const recipe::Pipeline& pipeline);
@@ -144,6 +147,7 @@ private:
     LayerTreeModel m_layers;
     MessageModel m_messages;
 
+    bool m_sessionOpening = false; ///< Its model is on the way: nothing is measured with the one before.
     Loadable<OpenedModel> m_opened;
     std::shared_ptr<const stats::CalibrationDump> m_dump;
     Error m_dumpError;

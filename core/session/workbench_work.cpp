@@ -395,7 +395,7 @@ void Workbench::onDocument()
         m_assigned.clear();
         refreshRows();
         Q_EMIT assignedChanged();
-        if (!now.recipe.rules.empty() && m_runner)
+        if (!now.recipe.rules.empty() && m_runner && !m_sessionOpening)
             measureAssigned();
     }
     if (before->pipelines != now.pipelines) {
@@ -409,11 +409,17 @@ void Workbench::onDocument()
         const int last = std::max(static_cast<int>(now.pipelines.size()) - 1, 0);
         if (m_selection.state().pipeline > last)
             m_selection.selectPipeline(last, this);
-        compareCurrent();
-        refreshRows();
-        Q_EMIT modelResultsChanged();
-        Q_EMIT evaluationChanged();
+        if (!m_sessionOpening)
+            followPipelines();
     }
+}
+
+void Workbench::followPipelines()
+{
+    compareCurrent();
+    refreshRows();
+    Q_EMIT modelResultsChanged();
+    Q_EMIT evaluationChanged();
 }
 
 void Workbench::openSession(const std::filesystem::path& file)
@@ -426,11 +432,12 @@ void Workbench::openSession(const std::filesystem::path& file)
     auto next = std::make_shared<SessionState>(std::move(*read));
     const std::filesystem::path modelPath = next->model;
     const std::filesystem::path dumpPath = next->dump;
+    m_sessionOpening = !modelPath.empty();
     m_document.set(next);
     m_document.setFile(file);
     m_document.markSaved();
     Q_EMIT sessionOpened();
-    if (!modelPath.empty())
+    if (m_sessionOpening)
         openModel(modelPath, dumpPath);
 }
 

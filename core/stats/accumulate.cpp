@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/stats/input_stats.h"
 
-#include "core/exec/backend.h"
 #include "core/exec/parallel.h"
 
 #include <algorithm>
@@ -110,24 +109,25 @@ bool isSink(const std::vector<Index>& positions, Index token)
     return !positions.empty() && positions[static_cast<std::size_t>(token)] < kSinkPositions;
 }
 
-void addGram(InputPart& part, MatrixView x, bool finite)
+void addGram(InputPart& part, MatrixView x, bool finite, Backend& backend)
 {
     if (part.gram.empty())
         part.gram = MatrixD(x.cols(), x.cols());
     if (finite) {
-        cpuBackend().gram(x, part.gram.mut());
+        backend.gram(x, part.gram.mut());
         return;
     }
     RowMatrix cleaned(x);
     for (float& value : cleaned.values())
         if (!std::isfinite(value))
             value = 0.0F;
-    cpuBackend().gram(cleaned, part.gram.mut());
+    backend.gram(cleaned, part.gram.mut());
 }
 
 } // namespace
 
-void accumulate(InputPart& part, ChannelSums& sink, MatrixView x, const std::vector<Index>& positions, bool gram)
+void accumulate(
+    InputPart& part, ChannelSums& sink, MatrixView x, const std::vector<Index>& positions, bool gram, Backend& backend)
 {
     if (!positions.empty() && static_cast<Index>(positions.size()) != x.rows())
         throw std::invalid_argument("one position is needed for every token");
@@ -165,7 +165,7 @@ void accumulate(InputPart& part, ChannelSums& sink, MatrixView x, const std::vec
     for (Index t = 0; t < x.rows(); ++t)
         sink.count += isSink(positions, t) ? 1 : 0;
     if (gram)
-        addGram(part, x, notFinite == 0);
+        addGram(part, x, notFinite == 0, backend);
 }
 
 } // namespace qs::stats

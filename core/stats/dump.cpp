@@ -49,6 +49,99 @@ Expected<void> mergeRaw(
     return writer.addRawTokens(input, all);
 }
 
+using TokenIds = std::vector<std::vector<std::int32_t>>;
+
+/// The windows' token ids; none where the dump holds no ids.
+Expected<TokenIds> idsOf(const CalibrationDump& dump)
+{
+    auto ids = dump.tokenIds();
+    if (!ids && ids.error().code == Errc::NotFound)
+        return TokenIds();
+    return ids;
+}
+
+/// Whether the ids are those of all tokens: a merge with a dump without ids knows some of them.
+bool complete(const TokenIds& ids, Index tokens)
+{
+    Index count = 0;
+    for (const auto& window : ids)
+        count += static_cast<Index>(window.size());
+    return count == tokens;
+}
+
+/// The texts that a dataset id names; a merged dump's names several.
+std::set<std::string> textsOf(const std::string& datasetId)
+{
+    std::set<std::string> texts;
+    for (std::size_t begin = 0; begin < datasetId.size();) {
+        const std::size_t end = std::min(datasetId.find('+', begin), datasetId.size());
+        texts.insert(datasetId.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return texts;
+}
+
+bool shareText(const std::string& a, const std::string& b)
+{
+    const std::set<std::string> texts = textsOf(a), others = textsOf(b);
+    return std::any_of(texts.begin(), texts.end(), [&](const std::string& text) { return others.contains(text); });
+}
+
+/// Whether both hold statistics of one input.
+bool shareInput(const CalibrationDump& a, const CalibrationDump& b)
+{
+    const std::vector<std::string> layers = b.layers();
+    return std::any_of(layers.begin(), layers.end(), [&](const std::string& layer) { return !a.inputOf(layer).empty(); });
+}
+
+/// What two dumps were captured from.
+struct Texts {
+    TokenIds ids; ///< Of both, windows that both hold once.
+    Index tokens = 0;
+};
+
+/// Error Mismatch when an input would get tokens twice: what one dump held out could then be in the other's fit part.
+Expected<Texts> mergeTexts(const CalibrationDump& a, const CalibrationDump& b)
+{
+    QS_TRY(first, idsOf(a));
+    QS_TRY(second, idsOf(b));
+    const bool known = complete(first, a.info().tokens) && complete(second, b.info().tokens);
+    const bool sameText = shareText(a.info().datasetId, b.info().datasetId);
+    const bool sameInput = shareInput(a, b);
+    const auto overlap = [&](const std::string& what) {
+        return fail(Errc::Mismatch,
+            fmt::format(
+                "{} {}: tokens would count twice, and what one holds out is in the other's fit part", what, a.path().string()),
+            b.path().string(), "capture once with more samples, or capture another text");
+    };
+    if (sameInput && sameText && !known)
+        return overlap("is of the same text as");
+    if (!first.empty() && !second.empty() && first.front().size() != second.front().size()) {
+        if (sameInput && sameText)
+            return overlap("is of the same text, in other windows, as");
+        return fail(Errc::Mismatch,
+            fmt::format("has windows of {} tokens, {} of {}: one dump cannot hold the token ids of both", second.front().size(),
+                a.path().string(), first.front().size()),
+            b.path().string(), "capture both with the same window length");
+    }
+    const std::set<std::vector<std::int32_t>> windows(first.begin(), first.end());
+    Texts result{std::move(first), a.info().tokens + b.info().tokens};
+    if (!known && sameText && a.info().tokens == b.info().tokens)
+        result.tokens = a.info().tokens; // other inputs of the same run, as far as one can tell
+    std::size_t shared = 0;
+    for (std::vector<std::int32_t>& window : second) {
+        if (windows.contains(window)) {
+            ++shared;
+            result.tokens -= static_cast<Index>(window.size());
+        } else {
+            result.ids.push_back(std::move(window));
+        }
+    }
+    if (sameInput && shared > 0)
+        return overlap(fmt::format("shares {} of its {} windows with", shared, second.size()));
+    return result;
+}
+
 } // namespace
 
 Expected<void> checkDumpFits(const CalibrationDump& dump, const std::string& modelId, const std::vector<LayerWidth>& layers)
@@ -88,12 +181,13 @@ Expected<void> mergeDumps(
             return fail(Errc::Mismatch,
                 "reads input " + a.inputOf(layer) + " in one dump and " + b.inputOf(layer) + " in the other", layer);
     }
+    QS_TRY(texts, mergeTexts(a, b));
     DumpInfo info = first;
     info.modelId = first.modelId.empty() ? second.modelId : first.modelId;
     info.tokenizerId = joined(first.tokenizerId, second.tokenizerId);
     info.datasetId = joined(first.datasetId, second.datasetId);
     info.seqLen = first.seqLen == second.seqLen ? first.seqLen : 0;
-    info.tokens = first.tokens + second.tokens;
+    info.tokens = texts.tokens;
     info.created.clear();
     QS_TRY(writer, createDump(target, info));
 
@@ -120,12 +214,8 @@ Expected<void> mergeDumps(
         QS_CHECK(mergeRaw(a, b, layers.front(), input, *writer));
         job.progress(static_cast<double>(++done) / static_cast<double>(inputs.size()), input);
     }
-    auto ids = a.tokenIds();
-    const auto moreIds = b.tokenIds();
-    if (ids && moreIds && !ids->empty() && !moreIds->empty() && ids->front().size() == moreIds->front().size()) {
-        ids->insert(ids->end(), moreIds->begin(), moreIds->end());
-        QS_CHECK(writer->addTokenIds(*ids));
-    }
+    if (!texts.ids.empty())
+        QS_CHECK(writer->addTokenIds(texts.ids));
     QS_CHECK(job.poll());
     return writer->commit();
 }

@@ -31,8 +31,12 @@ public:
     virtual ~CalibrationDump() = default;
     virtual const std::filesystem::path& path() const = 0;
     virtual const DumpInfo& info() const = 0;
-    /// Digest of the file's identity (size, time of change, attributes): part of every cache key and provenance.
+    /// Digest of what the dump holds, for provenance: copies and repeated captures have the same. It covers the attributes, the
+    /// shapes of all datasets, counts, sums and squared sums of every channel and the first raw tokens, not the Gram matrices,
+    /// which follow from the same tokens. Computed when first asked for.
     virtual const std::string& id() const = 0;
+    /// Size, inode and times of the file, for cache keys: an edited file is another one even where id() does not see the edit.
+    virtual std::string fileVersion() const { return {}; }
     /// Inputs with statistics or raw tokens. In a foreign file every 2-D or 3-D float dataset is one, by its path; `NAME:input`
     /// is NAME.
     virtual std::vector<std::string> inputIds() const = 0;
@@ -52,10 +56,10 @@ public:
     virtual Expected<std::vector<std::vector<std::int32_t>>> tokenIds() const = 0;
 };
 
-/// Opens a dump. A foreign file is first walked by a child process under time and memory limits (libhdf5 is not robust against
-/// broken metadata). Errors: NotFound, Format (external links, virtual datasets, unknown filters, wrong widths), with the
-/// dataset's name.
-Expected<std::shared_ptr<const CalibrationDump>> openDump(const std::filesystem::path& path);
+/// Opens a dump. Grams of raw tokens are computed on `backend`, which must outlive the dump. A foreign file is first walked by
+/// a child process under time and memory limits (libhdf5 is not robust against broken metadata). Errors: NotFound, Format
+/// (external links, virtual datasets, unknown filters, wrong widths), with the dataset's name.
+Expected<std::shared_ptr<const CalibrationDump>> openDump(const std::filesystem::path& path, Backend& backend);
 
 /// Remembers in a folder, across processes, which files were written here or passed the check, by their size, inode and times:
 /// they are not read through again before they are opened. Without this call it is remembered within the process only.
@@ -87,7 +91,10 @@ Expected<std::unique_ptr<DumpWriter>> createDump(
     const std::filesystem::path& path, const DumpInfo& info, DumpWriteOptions options = {});
 
 /// Merges the statistics, raw tokens and token ids of two dumps of the same model into a third. An input that only one of them
-/// has is taken from that. Errors: Mismatch when models, policies or widths differ; Cancelled. Memory: two inputs at a time.
+/// has is taken from that: dumps of different inputs may be of one text. Token ids are kept where either holds them, each
+/// window once. Errors: Mismatch when models, policies or widths differ, when both are of one input and of the same windows of
+/// text (of the same text, where windows are not known), or when windows differ in length; Cancelled. Memory: two inputs at a
+/// time.
 Expected<void> mergeDumps(
     const CalibrationDump& a, const CalibrationDump& b, const std::filesystem::path& target, const JobContext& job);
 

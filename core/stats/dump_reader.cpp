@@ -9,6 +9,7 @@
 #include "core/tensor/dtype.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <functional>
 #include <limits>
@@ -21,6 +22,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr Index kIdTokens = 16; // raw tokens of each input that enter the id
 constexpr Index kTokensAtOnce = 2048; // raw tokens that are read and added at a time
 constexpr const char* kStatNames[] = {"sum", "sumsq", "sumabs", "m3", "m4", "min", "max"};
 
@@ -31,9 +33,10 @@ std::string shapeOf(const h5::Extents& extents)
 
 class Hdf5Dump final : public CalibrationDump {
 public:
-    Hdf5Dump(fs::path path, h5::Id file)
+    Hdf5Dump(fs::path path, h5::Id file, Backend& backend)
         : m_path(std::move(path))
         , m_file(std::move(file))
+        , m_backend(backend)
     {
     }
     Hdf5Dump(const Hdf5Dump&) = delete;
@@ -77,20 +80,17 @@ public:
                 m_layers.emplace(name, name);
         if (m_stats.empty() && m_raw.empty())
             return fail(Errc::Format, "holds neither statistics nor a 2-D or 3-D float dataset", m_path.string());
-        Digest digest;
-        digest.add(std::string_view("dump"))
-            .add(fileIdentity(m_path))
-            .add(m_info.modelId)
-            .add(m_info.datasetId)
-            .add(m_info.created)
-            .add(m_info.tokens);
-        m_id = digest.hex();
         return {};
     }
 
     const fs::path& path() const override { return m_path; }
     const DumpInfo& info() const override { return m_info; }
-    const std::string& id() const override { return m_id; }
+    const std::string& id() const override
+    {
+        std::call_once(m_idMade, [this] { m_id = contentId(); });
+        return m_id;
+    }
+    std::string fileVersion() const override { return fileIdentity(m_path); }
 
     std::vector<std::string> inputIds() const override
     {
@@ -358,11 +358,40 @@ private:
             std::vector<Index> positions;
             for (Index t = 0; perSample > 0 && t < x.rows(); ++t)
                 positions.push_back((first + t) % perSample);
-            accumulate(stats.fit, stats.sink, x, positions, true);
+            accumulate(stats.fit, stats.sink, x, positions, true, m_backend);
         }
         if (tokens == 0)
             return misshapen(raw.path, "holds no tokens");
         return stats;
+    }
+
+    std::string contentId() const
+    {
+        Digest digest;
+        digest.add(std::string_view("dump content 1")).add(m_info.modelId).add(m_info.datasetId).add(m_info.policy);
+        digest.add(m_info.tokens).add(m_info.seqLen);
+        const auto held = h5::lock();
+        for (const auto& [path, set] : m_sets) {
+            digest.add(path);
+            for (const hsize_t extent : set.extents)
+                digest.add(static_cast<std::int64_t>(extent));
+        }
+        for (const auto& [path, set] : m_sets) {
+            // What cannot be read is told by whoever needs it.
+            if (path.ends_with("/count")) {
+                if (Index count = 0; readScalar(path, count))
+                    digest.add(count);
+            } else if (set.extents.size() == 1 && (path.ends_with("/sum") || path.ends_with("/sumsq"))) {
+                if (std::vector<double> values(static_cast<std::size_t>(set.extents[0])); readVector(path, values))
+                    digest.add(std::as_bytes(std::span(values)));
+            }
+        }
+        for (const auto& [name, path] : m_raw) {
+            const h5::DatasetInfo& set = m_sets.at(path);
+            if (const auto x = readTokens(set, 0, std::min<Index>(kIdTokens, tokensOf(set))))
+                digest.add(std::as_bytes(x->values()));
+        }
+        return digest.hex();
     }
 
     Expected<InputStats> readStats(const std::string& base) const
@@ -441,13 +470,22 @@ private:
                 for (Index c = r + 1; c < channels; ++c)
                     gram(r, c) = gram(c, r);
         });
+        for (Index r = 0; r < channels; ++r) {
+            if (gram(r, r) < 0)
+                return misshapen(path, fmt::format("has a negative sum of squares at ({0}, {0})", r));
+            for (Index c = 0; c <= r; ++c)
+                if (!std::isfinite(gram(r, c)))
+                    return misshapen(path, fmt::format("holds NaN or Inf at ({}, {})", r, c));
+        }
         return {};
     }
 
     fs::path m_path;
     h5::Id m_file;
+    Backend& m_backend;
     DumpInfo m_info;
-    std::string m_id;
+    mutable std::once_flag m_idMade;
+    mutable std::string m_id;
     std::map<std::string, h5::DatasetInfo> m_sets; // by path
     std::map<std::string, std::string> m_stats; // input id -> group
     std::map<std::string, std::string> m_raw; // name without ":input" -> dataset
@@ -458,7 +496,7 @@ private:
 
 } // namespace
 
-Expected<std::shared_ptr<const CalibrationDump>> openDump(const fs::path& path)
+Expected<std::shared_ptr<const CalibrationDump>> openDump(const fs::path& path, Backend& backend)
 {
     std::error_code code;
     if (!fs::is_regular_file(path, code))
@@ -472,7 +510,7 @@ Expected<std::shared_ptr<const CalibrationDump>> openDump(const fs::path& path)
     h5::Id file = h5::file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
     if (!file)
         return fail(Errc::Format, "is not a readable HDF5 file: " + h5::lastMessage(), path.string());
-    auto dump = std::make_shared<Hdf5Dump>(path, std::move(file));
+    auto dump = std::make_shared<Hdf5Dump>(path, std::move(file), backend);
     QS_CHECK(dump->index());
     return std::shared_ptr<const CalibrationDump>(std::move(dump));
 }

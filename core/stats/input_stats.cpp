@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 
 namespace qs::stats {
@@ -80,6 +81,14 @@ void InputStats::merge(const InputStats& other)
     addParts(holdout, other.holdout);
     sink.merge(other.sink);
     holdoutSink.merge(other.holdoutSink);
+}
+
+double InputStats::sinkShare(const InputPart& part, const ChannelSums& sinks)
+{
+    const std::vector<double>& all = part.channels.sumsq;
+    const double energy = std::accumulate(all.begin(), all.end(), 0.0);
+    const double first = std::accumulate(sinks.sumsq.begin(), sinks.sumsq.end(), 0.0);
+    return energy > 0.0 && sinks.count > 0 ? std::min(1.0, first / energy) : 0.0;
 }
 
 Expected<MatrixD> InputStats::secondMoment(const InputPart& part)

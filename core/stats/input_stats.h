@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/error.h"
+#include "core/exec/backend.h"
 #include "core/tensor/matrix.h"
 
 #include <limits>
@@ -52,6 +53,9 @@ struct InputStats {
     const InputPart& evaluation() const { return hasHoldout() ? holdout : fit; }
     void merge(const InputStats& other);
 
+    /// Share of the energy, sum x^2 over all channels and tokens, that lies in the first kSinkPositions of each sequence. 0
+    /// where positions are not known.
+    static double sinkShare(const InputPart& part, const ChannelSums& sinks);
     /// C = gram / count of a part: the uncentred second moment. Error NotFound without a Gram or tokens.
     static Expected<MatrixD> secondMoment(const InputPart& part);
     /// max |x| per channel of the fit part; with `sinks`, of the sink positions too.
@@ -63,11 +67,12 @@ struct InputStats {
 };
 
 /// Adds token vectors to statistics. Shapes: x (tokens, channels); positions: index of each token within its sequence, or empty
-/// where that is not known (then no token counts as a sink). Gram products go through the CPU backend; everything else is
+/// where that is not known (then no token counts as a sink). Gram products go through the backend; everything else is
 /// accumulated per channel in float64, in token order, with the same bits for any number of threads and any vector width. NaN
 /// and Inf are counted and enter sums and Gram as 0. Statistics of 0 channels take the width of x; another width is a bug
 /// (std::invalid_argument). Cost     Gram: tokens * channels^2 multiply-adds; the rest about 1 ns a value.   Threads   parallel
 /// inside.
-void accumulate(InputPart& part, ChannelSums& sink, MatrixView x, const std::vector<Index>& positions, bool gram);
+void accumulate(
+    InputPart& part, ChannelSums& sink, MatrixView x, const std::vector<Index>& positions, bool gram, Backend& backend);
 
 } // namespace qs::stats

@@ -94,6 +94,12 @@ Expected<recipe::ExportReport> writeFolder(const std::filesystem::path& target, 
     return report;
 }
 
+Error refusal(const recipe::Finding& finding)
+{
+    return {Errc::InvalidArgument, finding.message, finding.where,
+        "nothing was written" + (finding.hint.empty() ? std::string() : "; " + finding.hint)};
+}
+
 const recipe::Finding* firstError(const std::vector<recipe::Finding>& findings)
 {
     for (const auto& finding : findings)

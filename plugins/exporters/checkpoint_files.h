@@ -43,6 +43,9 @@ private:
 Expected<recipe::ExportReport> writeFolder(const std::filesystem::path& target, const JobContext& job,
     const std::function<Expected<recipe::ExportReport>(const std::filesystem::path&)>& fill);
 
+/// The error that refuses an export for a finding of severity "error".
+Error refusal(const recipe::Finding& finding);
+
 /// The first finding of severity "error", or null.
 const recipe::Finding* firstError(const std::vector<recipe::Finding>& findings);
 

@@ -3,12 +3,14 @@
 #include "exporters.h"
 #include "model_files.h"
 #include "scheme.h"
+#include "validate.h"
 
 #include "core/base/atomic_file.h"
 #include "core/base/digest.h"
 #include "core/base/version.h"
 #include "core/quant/packing.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
@@ -75,7 +77,9 @@ public:
     std::vector<Finding> lint(const ExportInput& input) const override
     {
         const auto& spec = input.runner->model().spec();
-        std::vector<Finding> findings = lintSchemes(input);
+        std::vector<Finding> findings = lintModel(spec);
+        for (Finding& finding : lintSchemes(input))
+            findings.push_back(std::move(finding));
         if (spec.family != model::Family::Llama)
             findings.push_back({"architecture", "error", spec.name,
                 "is not a model with a config: only its layers can be compared, not exported as a checkpoint"});
@@ -90,6 +94,11 @@ public:
             }
         }
         return findings;
+    }
+
+    std::vector<recipe::RuntimeVerdict> runtimes(const ExportInput& input) const override
+    {
+        return verdictsBefore(input, lint(input));
     }
 
     Expected<ExportReport> write(
@@ -109,16 +118,17 @@ void lintScaleTypes(const ExportInput& input, std::vector<Finding>& findings)
     const std::string type = torchName(plainType(input.runner->model()));
     if (!schemes || type == "float32")
         return;
+    std::map<std::string, std::vector<model::LayerIndex>> byType;
     for (const auto& [scheme, members] : schemes->groups)
-        if (scheme.scaleType != "torch." + type) {
-            findings.push_back(
-                {"scale-type", "warning", input.runner->model().spec().layers[static_cast<std::size_t>(members.front())].name,
-                    fmt::format(
-                        "its scales are stored as {}, but the model is {}, which vLLM rounds them to; scale_dtype={} is what "
-                        "will run",
-                        scheme.scaleType.substr(6), type, type)});
-            return;
-        }
+        if (scheme.scaleType != "torch." + type)
+            byType[scheme.scaleType].insert(byType[scheme.scaleType].end(), members.begin(), members.end());
+    for (const auto& [scaleType, members] : byType) {
+        const auto first = static_cast<std::size_t>(*std::min_element(members.begin(), members.end()));
+        findings.push_back({"scale-type", "warning", input.runner->model().spec().layers[first].name,
+            fmt::format("the scales of {} (this is the first) are stored as {}, but the model is {}, which vLLM rounds them "
+                        "to; scale_dtype={} is what will run",
+                layersText(members.size()), scaleType.substr(6), type, type)});
+    }
 }
 
 /// The state of one export.
@@ -230,7 +240,7 @@ Expected<void> Writing::packed(
     if (scheme.activationOrder && !q.groupOf.empty())
         QS_CHECK(record("weight_g_idx", DType::I32, {cols}, asBytes(q.groupOf), true));
     QS_CHECK(record("weight_shape", DType::I64, {2}, asBytes(std::vector<std::int64_t>{rows, cols}), false));
-    m_expected[layer.weight] = decodedDigest(q.dequantize());
+    m_expected[layer.weight] = decodedDigest(q.dequantize(m_input.runner->backend()));
     m_written.insert(layer.weight);
     return {};
 }
@@ -381,7 +391,7 @@ Expected<ExportReport> CompressedTensorsExporter::fill(
     ExportReport report;
     report.findings = lint(input);
     if (const Finding* error = firstError(report.findings))
-        return fail(Errc::InvalidArgument, error->message, error->where, "nothing was written");
+        return tl::unexpected(refusal(*error));
     QS_TRY(schemes, schemeMap(input));
     // What can be refused is refused before the layers are computed.
     QS_TRY(config, configOf(input.runner->model(), torchName(plainType(input.runner->model()))));

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint_files.h"
 #include "exporters.h"
+#include "model_files.h"
 #include "scheme.h"
 
 #include "core/base/atomic_file.h"
 #include "core/base/version.h"
 
+#include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,13 +22,34 @@ using recipe::ExportReport;
 using recipe::Finding;
 using recipe::Slot;
 
-/// Layers with the same pipeline and the same scheme: one group of modifiers. One pipeline can mean two schemes, for a group as
-/// wide as a layer is one scale per row there.
-struct Group {
-    recipe::Pipeline pipeline;
+const recipe::StageCall* only(const recipe::Pipeline& pipeline, Slot slot)
+{
+    return pipeline[slot].empty() ? nullptr : &pipeline[slot].front();
+}
+
+/// One entry of config_groups: what llm-compressor can be told about a grid.
+struct ConfigGroup {
+    recipe::Parameters grid; ///< Empty for a pipeline without one.
     std::optional<WeightScheme> scheme;
     std::vector<model::LayerIndex> layers;
 };
+
+/// Layers that one set of modifiers compresses: they differ in their grids at most, so that one GPTQModifier calibrates all of
+/// them in one pass. A group as wide as a layer is one scale per row there, so that even one pipeline can mean two schemes.
+struct Group {
+    recipe::Pipeline pipeline; ///< Of the first layer.
+    std::vector<ConfigGroup> configs;
+    std::vector<model::LayerIndex> layers;
+};
+
+bool sameButForTheGrid(const recipe::Pipeline& a, const recipe::Pipeline& b)
+{
+    for (std::size_t slot = 0; slot < a.slots.size(); ++slot)
+        if (static_cast<Slot>(slot) == Slot::Grid ? a.slots[slot].empty() != b.slots[slot].empty()
+                                                  : a.slots[slot] != b.slots[slot])
+            return false;
+    return true;
+}
 
 std::vector<Group> groupsOf(const ExportInput& input)
 {
@@ -34,22 +58,22 @@ std::vector<Group> groupsOf(const ExportInput& input)
         const auto& pipeline = input.assignment.layers[i];
         if (!pipeline)
             continue;
+        auto group = std::find_if(
+            groups.begin(), groups.end(), [&](const Group& g) { return sameButForTheGrid(g.pipeline, *pipeline); });
+        if (group == groups.end())
+            group = groups.insert(groups.end(), Group{*pipeline, {}, {}});
+        group->layers.push_back(static_cast<model::LayerIndex>(i));
         // What no scheme can say is refused by the lint, which asks again.
         const auto scheme = weightScheme(*pipeline, input.runner->model().spec().layers[i].in).value_or(std::nullopt);
-        Group* found = nullptr;
-        for (auto& group : groups)
-            if (group.pipeline == *pipeline && group.scheme == scheme)
-                found = &group;
-        if (!found)
-            found = &groups.emplace_back(Group{*pipeline, scheme, {}});
-        found->layers.push_back(static_cast<model::LayerIndex>(i));
+        auto grid = only(*pipeline, Slot::Grid) ? only(*pipeline, Slot::Grid)->parameters : recipe::Parameters();
+        grid.erase("group"); // the scheme holds it, or that it is the whole row
+        auto config = std::find_if(group->configs.begin(), group->configs.end(),
+            [&](const ConfigGroup& c) { return c.grid == grid && c.scheme == scheme; });
+        if (config == group->configs.end())
+            config = group->configs.insert(group->configs.end(), ConfigGroup{std::move(grid), scheme, {}});
+        config->layers.push_back(static_cast<model::LayerIndex>(i));
     }
     return groups;
-}
-
-const recipe::StageCall* only(const recipe::Pipeline& pipeline, Slot slot)
-{
-    return pipeline[slot].empty() ? nullptr : &pipeline[slot].front();
 }
 
 /// Every text is double-quoted: `2:4` unquoted is the integer 124 in YAML 1.1.
@@ -78,17 +102,49 @@ void list(YAML::Emitter& out, const std::string& key, const std::vector<std::str
 }
 
 /// "Linear" means the head as well: unless it is one of the group's layers it is named as left alone. A pruner would else put
-/// zeros into tied embeddings.
-void ignoreHead(YAML::Emitter& out, const std::vector<model::LayerIndex>& layers, const model::ModelSpec& spec)
+/// zeros into tied embeddings. Quantizers know it by its name; pruners call it "lm_head." and need a pattern.
+void ignoreHead(
+    YAML::Emitter& out, const char* head, const std::vector<model::LayerIndex>& layers, const model::ModelSpec& spec)
 {
     for (const model::LayerIndex layer : layers)
         if (spec.layers[static_cast<std::size_t>(layer)].block < 0)
             return;
-    list(out, "ignore", {"lm_head"});
+    list(out, "ignore", {head});
 }
 
-void weights(YAML::Emitter& out, const WeightScheme& scheme, const std::string& order)
+/// range=mse as the observer that makes the same search. It leaves off where `patience` steps bring nothing, which is never
+/// here; the number of its steps is the truncated product of the first two.
+void observer(YAML::Emitter& out, const recipe::Parameters& grid)
 {
+    const double steps = static_cast<double>(recipe::intValue(grid, "mse_steps"));
+    double shrink = recipe::realValue(grid, "mse_shrink");
+    const double tried = std::max(1.0, std::ceil(shrink * steps));
+    if (std::trunc(shrink * steps) != tried)
+        shrink = (tried + 0.5) / steps;
+    text(out, "observer", "memoryless_mse");
+    out << YAML::Key << "observer_kwargs" << YAML::Value << YAML::BeginMap;
+    real(out, "maxshrink", shrink);
+    real(out, "grid", steps);
+    out << YAML::Key << "patience" << YAML::Value << recipe::intValue(grid, "mse_steps");
+    real(out, "norm", recipe::realValue(grid, "mse_norm"));
+    out << YAML::EndMap;
+}
+
+bool searchesRange(const recipe::Parameters& grid)
+{
+    return recipe::textValue(grid, "range") == "mse" && !recipe::boolValue(grid, "mse_weighted");
+}
+
+/// llm-compressor rounds scales to scale_dtype and then to the model's type: only float32 holds what the first has rounded, and
+/// with a 16-bit model a wider scale_dtype makes it fail.
+bool writesScaleType(const WeightScheme& scheme, const std::string& modelType)
+{
+    return modelType == "float32" && scheme.scaleType != "torch.float32";
+}
+
+void weights(YAML::Emitter& out, const ConfigGroup& config, const std::string& order, const std::string& modelType)
+{
+    const WeightScheme& scheme = *config.scheme;
     out << YAML::Key << "weights" << YAML::Value << YAML::BeginMap;
     out << YAML::Key << "num_bits" << YAML::Value << scheme.bits;
     text(out, "type", "int");
@@ -96,6 +152,10 @@ void weights(YAML::Emitter& out, const WeightScheme& scheme, const std::string& 
     text(out, "strategy", scheme.group ? "group" : "channel");
     if (scheme.group)
         out << YAML::Key << "group_size" << YAML::Value << scheme.group;
+    if (writesScaleType(scheme, modelType))
+        text(out, "scale_dtype", scheme.scaleType);
+    if (searchesRange(config.grid))
+        observer(out, config.grid);
     if (scheme.group && order != "none")
         text(out, "actorder", order);
     out << YAML::EndMap;
@@ -112,6 +172,45 @@ void activations(YAML::Emitter& out, const recipe::StageCall& call)
     out << YAML::EndMap;
 }
 
+/// What is lost of a grid on its way into a recipe. One sentence for all layers that share it.
+void lintGrid(const ExportInput& input, const ConfigGroup& config, std::vector<Finding>& findings)
+{
+    const model::LayerSpec& first = input.runner->model().spec().layers[static_cast<std::size_t>(config.layers.front())];
+    const auto pipeline = input.assignment.layers[static_cast<std::size_t>(config.layers.front())];
+    const auto add = [&](const char* id, const std::string& message) {
+        findings.push_back({id, "warning", first.name,
+            config.layers.size() == 1 ? message : layersText(config.layers.size()) + " (this is the first): " + message});
+    };
+    if (const auto scheme = weightScheme(*pipeline, first.in); !scheme) {
+        findings.push_back({"grid-expressible", "error", first.name, scheme.error().message});
+        return;
+    }
+    if (!config.scheme)
+        return;
+    if (const std::string id = recipe::textValue(config.grid, "grid"); id != "sym-fullrange-mid" && id != "asym-0")
+        add("grid-convention",
+            "llm-compressor rounds with sym-fullrange-mid or asym-0, not with " + id + ": its result will differ");
+    if (recipe::textValue(config.grid, "clip") != "none")
+        add("clip-not-expressible", "the clip search has no counterpart; llm-compressor's AWQ only scales");
+    const std::string type = torchName(plainType(input.runner->model()));
+    if (const std::string range = recipe::textValue(config.grid, "range"); range != "minmax") {
+        if (!searchesRange(config.grid))
+            add("range-not-expressible",
+                range == "mse"
+                    ? std::string("no observer weights its search by the inputs as mse_weighted does: the recipe uses "
+                                  "extrema, its result will differ")
+                    : "no observer takes a " + range + ": the recipe uses extrema, its result will differ");
+        else if (type != "float32")
+            add("range-precision",
+                "llm-compressor searches range=mse in the model's " + type
+                    + ": many scales will differ; with the model loaded in float32 they are the same");
+    }
+    if (config.scheme->scaleType != "torch." + type && !writesScaleType(*config.scheme, type))
+        add("scale-dtype-not-expressible",
+            "llm-compressor keeps scales in the model's " + type + ", not in " + config.scheme->scaleType.substr(6)
+                + ": scale_dtype=" + type + " is what it will compute");
+}
+
 class LlmCompressorExporter final : public recipe::Exporter {
 public:
     std::string id() const override { return "llm-compressor"; }
@@ -124,12 +223,13 @@ public:
 
     std::vector<Finding> lint(const ExportInput& input) const override
     {
-        std::vector<Finding> findings;
         const auto& spec = input.runner->model().spec();
-        if (groupsOf(input).empty())
+        std::vector<Finding> findings = lintModel(spec);
+        const std::vector<Group> groups = groupsOf(input);
+        if (groups.empty())
             findings.push_back({"recipe-non-empty", "error", "recipe",
                 "no layer is compressed: llm-compressor would accept the empty recipe without a word"});
-        for (const auto& group : groupsOf(input)) {
+        for (const auto& group : groups) {
             const std::string& first = spec.layers[static_cast<std::size_t>(group.layers.front())].name;
             for (const auto& slot : group.pipeline.slots)
                 for (const auto& call : slot)
@@ -140,25 +240,14 @@ public:
                     else if (!kKnown.contains(call.id))
                         findings.push_back({"stage-translates", "error", first,
                             "stage '" + call.id + "' has no counterpart in llm-compressor"});
-            if (const auto scheme
-                = weightScheme(group.pipeline, spec.layers[static_cast<std::size_t>(group.layers.front())].in);
-                !scheme)
-                findings.push_back({"grid-expressible", "error", first, scheme.error().message});
-            if (const auto* grid = only(group.pipeline, Slot::Grid); grid && grid->id == "int") {
-                const std::string id = recipe::textValue(grid->parameters, "grid");
-                if (id != "sym-fullrange-mid" && id != "asym-0")
-                    findings.push_back({"grid-convention", "warning", first,
-                        "llm-compressor rounds with sym-fullrange-mid or asym-0, not with " + id + ": its result will differ"});
-                if (const auto clip = grid->parameters.find("clip");
-                    clip != grid->parameters.end() && std::get<std::string>(clip->second) != "none")
-                    findings.push_back({"clip-not-expressible", "warning", first,
-                        "the clip search has no counterpart; llm-compressor's AWQ only scales"});
-            }
+            for (const auto& config : group.configs)
+                lintGrid(input, config, findings);
         }
         for (Finding finding : lintSchemes(input)) {
             if (finding.id == "act-order-removed")
                 finding.severity = "error"; // the recipe would not even parse
-            if (finding.id == "fusion-uniform" || finding.id == "dense-stream-width" || finding.id == "act-order-removed")
+            if (finding.id == "fusion-uniform" || finding.id == "dense-stream-width" || finding.id == "runtime-width"
+                || finding.id == "act-order-removed")
                 findings.push_back(std::move(finding));
         }
         return findings;
@@ -186,11 +275,13 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
     YAML::Emitter out;
     out << YAML::Comment(std::string("written by ") + kProducer) << YAML::Newline;
     out << YAML::BeginMap << YAML::Key << "compression_stage" << YAML::Value << YAML::BeginMap;
+    const std::string modelType = torchName(plainType(input.runner->model()));
     int number = 0;
     std::set<std::string> awqWritten;
     for (const auto& group : groups) {
         const auto& pipeline = group.pipeline;
-        const auto targets = targetsOf(group.layers, spec, group.layers.size() == spec.layers.size());
+        const bool all = group.layers.size() == spec.layers.size();
+        const auto targets = targetsOf(group.layers, spec, all);
         const std::string suffix = groups.size() > 1 ? fmt::format("_{}", number) : std::string();
         ++number;
         if (const auto* transform = only(pipeline, Slot::Transform); transform && awqWritten.insert(transform->id).second) {
@@ -216,27 +307,31 @@ Expected<std::string> LlmCompressorExporter::yaml(const ExportInput& input)
             if (const auto* solver = only(pipeline, Slot::Rounding); solved && solver && solver->id == "obs")
                 real(out, "dampening_frac", recipe::realValue(solver->parameters, "damp"));
             list(out, "targets", targets);
-            ignoreHead(out, group.layers, spec);
+            ignoreHead(out, "re:.*lm_head", group.layers, spec);
             out << YAML::EndMap << YAML::EndMap;
         }
         if (!pipeline[Slot::Grid].empty()) {
-            if (!group.scheme)
-                return fail(Errc::Unsupported, "its grid has no scheme",
-                    spec.layers[static_cast<std::size_t>(group.layers.front())].name);
             const auto* solver = only(pipeline, Slot::Rounding);
             const bool gptq = solver && solver->id == "obs";
             const std::string order = gptq ? recipe::textValue(solver->parameters, "actorder") : "none";
             out << YAML::Key << "quantization" + suffix + "_modifiers" << YAML::Value << YAML::BeginMap;
             out << YAML::Key << (gptq ? "GPTQModifier" : "QuantizationModifier") << YAML::Value << YAML::BeginMap;
             list(out, "targets", targets);
-            ignoreHead(out, group.layers, spec);
-            out << YAML::Key << "config_groups" << YAML::Value << YAML::BeginMap << YAML::Key << "group_0" << YAML::Value
-                << YAML::BeginMap;
-            list(out, "targets", targets);
-            weights(out, *group.scheme, order);
-            if (const auto* act = only(pipeline, Slot::ActivationGrid))
-                activations(out, *act);
-            out << YAML::EndMap << YAML::EndMap;
+            ignoreHead(out, "lm_head", group.layers, spec);
+            out << YAML::Key << "config_groups" << YAML::Value << YAML::BeginMap;
+            for (std::size_t c = 0; c < group.configs.size(); ++c) {
+                const ConfigGroup& config = group.configs[c];
+                if (!config.scheme)
+                    return fail(Errc::Unsupported, "its grid has no scheme",
+                        spec.layers[static_cast<std::size_t>(config.layers.front())].name);
+                out << YAML::Key << fmt::format("group_{}", c) << YAML::Value << YAML::BeginMap;
+                list(out, "targets", targetsOf(config.layers, spec, all && group.configs.size() == 1));
+                weights(out, config, order, modelType);
+                if (const auto* act = only(pipeline, Slot::ActivationGrid))
+                    activations(out, *act);
+                out << YAML::EndMap;
+            }
+            out << YAML::EndMap;
             if (gptq) {
                 real(out, "dampening_frac", recipe::realValue(solver->parameters, "damp"));
                 out << YAML::Key << "block_size" << YAML::Value << recipe::intValue(solver->parameters, "block");
@@ -285,7 +380,7 @@ Expected<ExportReport> LlmCompressorExporter::fill(const ExportInput& input, con
     ExportReport report;
     report.findings = lint(input);
     if (const Finding* error = firstError(report.findings))
-        return fail(Errc::InvalidArgument, error->message, error->where, "nothing was written");
+        return tl::unexpected(refusal(*error));
     QS_TRY(document, yaml(input));
     QS_CHECK(writeTextFile(folder / "recipe.yaml", document));
     QS_CHECK(writeTextFile(folder / "RUN.md", runSheet(input)));

@@ -25,6 +25,10 @@ public:
         const ExportInput& input, const std::filesystem::path& target, const JobContext& job) const override
     {
         QS_CHECK(job.poll());
+        if (target.extension() != ".json")
+            return fail(Errc::InvalidArgument,
+                "a recipe is known by its ending .json: as '" + target.filename().string() + "' nothing would read it",
+                target.string(), "choose a name that ends in .json");
         nlohmann::json json = recipe::recipeToJson(input.recipe);
         json["producer"] = kProducer;
         json["model_id"] = input.runner->model().id();

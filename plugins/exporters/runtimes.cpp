@@ -58,16 +58,23 @@ std::vector<recipe::RuntimeVerdict> verdicts(const CheckpointFacts& facts)
             verdict.why = "the checkpoint has errors";
         } else if (facts.plain) {
             verdict.loads = "no";
-            verdict.why = "no config.json: there is no architecture to build";
+            verdict.why = std::string(facts.format == "gguf" ? "no general.architecture" : "no config.json")
+                + ": there is no architecture to build";
         } else if (!facts.uncheckedMethod.empty()) {
             verdict.loads = "unknown";
-            verdict.why = "quantized by '" + facts.uncheckedMethod + "', which this version does not check";
+            verdict.why = "quantization method '" + facts.uncheckedMethod + "' is not checked by this version";
         } else if (const auto unknown = runtime["unknown"].find(facts.format); unknown != runtime["unknown"].end()) {
             verdict.loads = "unknown";
             verdict.why = unknown->get<std::string>();
         } else if (const std::string why = refusal(runtime, facts); !why.empty()) {
             verdict.loads = "no";
             verdict.why = why;
+        } else if (!facts.doubt.empty()) {
+            verdict.loads = "unknown";
+            verdict.why = facts.doubt;
+        } else if (verdict.runtime == "vLLM" && !facts.roundedScales.empty()) {
+            verdict.loads = "yes";
+            verdict.why = facts.roundedScales;
         } else {
             verdict.loads = "yes";
             verdict.why = facts.format == "compressed-tensors" ? runtime["widths"].get<std::string>() : "reads " + facts.format;

@@ -123,6 +123,21 @@ std::vector<std::string> targetsOf(const std::vector<model::LayerIndex>& layers,
     return targets;
 }
 
+std::string layersText(std::size_t count)
+{
+    return fmt::format("{} layer{}", count, count == 1 ? "" : "s");
+}
+
+std::vector<Finding> lintModel(const model::ModelSpec& spec)
+{
+    std::vector<Finding> findings;
+    for (const auto& problem : spec.problems)
+        if (problem.severity == "error")
+            findings.push_back({"config-tensors-agree", "error", problem.where, problem.message,
+                "correct config.json, or fetch the missing tensors"});
+    return findings;
+}
+
 std::vector<Finding> lintSchemes(const recipe::ExportInput& input)
 {
     const auto& spec = input.runner->model().spec();
@@ -163,11 +178,14 @@ std::vector<Finding> lintSchemes(const recipe::ExportInput& input)
                         spec.layers[static_cast<std::size_t>(group.layers.front())].name,
                         spec.layers[static_cast<std::size_t>(index)].name)});
     }
-    for (const int bits : oddWidths)
-        findings.push_back({"dense-stream-width", "warning", "bits",
-            fmt::format("{}-bit codes use the dense stream of compressed-tensors 0.18 and later; older readers decode them "
-                        "wrongly, and vLLM loads 4 and 8 bits only without an extra kernel",
-                bits)});
+    for (const int bits : oddWidths) {
+        const bool fillsWords = 32 % bits == 0; // the same bits in either layout
+        findings.push_back({fillsWords ? "runtime-width" : "dense-stream-width", "warning", "bits",
+            fmt::format("{}-bit codes{}", bits,
+                fillsWords ? ": vLLM loads 4 and 8 bits only without an extra kernel"
+                           : " use the dense stream of compressed-tensors 0.18 and later; older readers decode them wrongly, "
+                             "and vLLM loads 4 and 8 bits only without an extra kernel")});
+    }
     if (ordered)
         findings.push_back({"act-order-removed", "warning", "actorder",
             "act-order by group was removed in compressed-tensors 0.19 and llm-compressor 0.14, which refuse it; "

@@ -40,6 +40,11 @@ Expected<SchemeMap> schemeMap(const recipe::ExportInput& input);
 /// exact names.
 std::vector<std::string> targetsOf(const std::vector<model::LayerIndex>& layers, const model::ModelSpec& spec, bool all);
 
+std::string layersText(std::size_t count); ///< "1 layer", "42 layers".
+
+/// What the model's config and its tensors disagree about: eval and capture refuse such a model, and so does an export.
+std::vector<recipe::Finding> lintModel(const model::ModelSpec& spec);
+
 /// Lints that every runtime format shares: group divides, fusion groups uniform, grids expressible, activation grids, bit
 /// widths, act-order.
 std::vector<recipe::Finding> lintSchemes(const recipe::ExportInput& input);

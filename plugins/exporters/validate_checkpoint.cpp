@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "scheme.h"
 #include "validate.h"
 
 #include "core/base/atomic_file.h"
 #include "core/base/pattern.h"
 #include "core/model/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -47,6 +50,11 @@ public:
         }
         return target;
     }
+    /// compressed-tensors takes the first match in this order: names and classes before patterns.
+    friend bool operator<(const Target& a, const Target& b)
+    {
+        return std::pair(a.m_pattern != nullptr, a.m_text) < std::pair(b.m_pattern != nullptr, b.m_text);
+    }
     bool matches(const std::string& layer) const
     {
         return m_pattern ? m_pattern->matches(layer) : (m_text == layer || m_text == "Linear");
@@ -83,6 +91,8 @@ private:
         m_findings.push_back({id, severity, std::move(where), std::move(message)});
     }
     std::vector<Target> targets(const nlohmann::json& list, const std::string& where);
+    bool formats(const nlohmann::json& config);
+    void overlaps(const model::ModelSpec& spec);
     void scheme(const std::string& name, const nlohmann::json& json);
 
     std::vector<Finding>& m_findings;
@@ -174,8 +184,60 @@ void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
     m_schemes.push_back(std::move(scheme));
 }
 
+/// Whether every group is pack-quantized, which is what is read here.
+bool ConfigLint::formats(const nlohmann::json& config)
+{
+    const std::string global = textField(config, "format", "quantization_config", m_findings);
+    const auto groups = config.find("config_groups");
+    std::set<std::string> own;
+    if (groups != config.end() && groups->is_object())
+        for (const auto& [name, json] : groups->items()) {
+            const std::string format
+                = json.is_object() ? textField(json, "format", "quantization_config.config_groups." + name, m_findings) : "";
+            own.insert(format.empty() ? global : format);
+        }
+    own.erase("");
+    for (const auto& format : own)
+        if (format != "pack-quantized") {
+            m_facts.uncheckedMethod = "compressed-tensors, " + format;
+            add("format", "warning", "quantization_config.format",
+                "compressed-tensors format '" + format + "' is not checked by this version");
+            return false;
+        }
+    if (own.size() == 1 && !global.empty() && global != "mixed-precision" && global != *own.begin()) {
+        m_facts.doubt = "config.json names two formats, '" + global + "' and '" + *own.begin() + "' in its groups";
+        add("format-agrees", "warning", "quantization_config.format",
+            "is '" + global + "', but the groups and the tensors are '" + *own.begin() + "'");
+    }
+    return true;
+}
+
+/// Layers that several groups name: which one applies is a matter of order, and runtimes differ in it.
+void ConfigLint::overlaps(const model::ModelSpec& spec)
+{
+    std::map<std::vector<std::string>, std::vector<std::string>> layersOf; // names of groups -> layers
+    for (const auto& layer : spec.layers) {
+        std::vector<std::string> names;
+        for (const auto& scheme : m_schemes)
+            if (std::any_of(scheme.targets.begin(), scheme.targets.end(),
+                    [&](const Target& target) { return target.matches(layer.name); }))
+                names.push_back(scheme.name);
+        if (names.size() > 1)
+            layersOf[names].push_back(layer.name);
+    }
+    for (const auto& [names, layers] : layersOf) {
+        add("targets-disjoint", "warning", layers.front(),
+            fmt::format("{} (this is the first) {} named by {}: only one of them applies", layersText(layers.size()),
+                layers.size() == 1 ? "is" : "are", fmt::join(names, " and ")));
+        m_facts.doubt
+            = fmt::format("{} name the same layers, and which one applies differs between runtimes", fmt::join(names, " and "));
+    }
+}
+
 void ConfigLint::read(const nlohmann::json& config)
 {
+    if (!formats(config))
+        return;
     const std::string status = textField(config, "quantization_status", "quantization_config", m_findings);
     if (status != "compressed")
         add("status", "warning", "quantization_config.quantization_status",
@@ -209,12 +271,15 @@ void ConfigLint::match(const model::Model& model)
                 ++hits[target.text()];
                 ignored = true;
             }
+        const Target* first = nullptr;
         for (const auto& scheme : m_schemes)
             for (const auto& target : scheme.targets)
                 if (target.matches(layer.name)) {
                     ++hits[target.text()];
-                    if (!ignored && !schemeOf[i])
+                    if (!ignored && (!first || target < *first)) {
+                        first = &target;
                         schemeOf[i] = &scheme;
+                    }
                 }
         const bool packed = layer.dtype == DType::Packed;
         if (schemeOf[i] && !packed)
@@ -226,6 +291,7 @@ void ConfigLint::match(const model::Model& model)
             add("group-divides", "error", layer.name,
                 fmt::format("group size {} does not divide its {} columns", schemeOf[i]->group, layer.in));
     }
+    overlaps(spec);
     for (const auto& scheme : m_schemes)
         for (const auto& target : scheme.targets)
             if (!hits.contains(target.text()))
@@ -243,6 +309,15 @@ void ConfigLint::match(const model::Model& model)
                 break;
             }
         }
+}
+
+/// What can be said of a checkpoint whose weights are not decoded here: its files are whole, or they are not.
+void lintFiles(const fs::path& path, std::vector<Finding>& findings)
+{
+    const auto opened = io::openCheckpoint(path);
+    if (!opened && opened.error().code != Errc::Unsupported)
+        findings.push_back(
+            {"opens", "error", opened.error().where.empty() ? path.string() : opened.error().where, opened.error().message});
 }
 
 /// NaN, Inf and constant weights, found by decoding everything once.
@@ -282,9 +357,13 @@ Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, cons
     facts.format = path.extension() == ".gguf" ? "gguf" : "safetensors";
     std::error_code code;
     nlohmann::json quantization;
+    std::string modelType;
     if (fs::is_directory(path, code) && fs::exists(path / "config.json", code)) {
         QS_TRY(text, readTextFile(path / "config.json"));
         const nlohmann::json config = nlohmann::json::parse(text, nullptr, false);
+        for (const char* key : {"torch_dtype", "dtype"})
+            if (const auto type = config.find(key); config.is_object() && type != config.end() && type->is_string())
+                modelType = type->get<std::string>();
         if (!config.is_object())
             report.findings.push_back({"config", "error", (path / "config.json").string(), "is not a JSON object"});
         else if (config.contains("quantization_config"))
@@ -298,9 +377,18 @@ Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, cons
         facts.format = "compressed-tensors";
         lint.read(quantization);
     } else if (quantization.is_object()) {
-        report.findings.push_back(
-            {"quant-method", "warning", "quantization_config.quant_method", "'" + method + "' is not checked by this version"});
+        report.findings.push_back({"quant-method", "warning", "quantization_config.quant_method",
+            method.empty() ? std::string("does not name a method: nothing can be checked")
+                           : "'" + method + "' is not checked by this version"});
         facts.uncheckedMethod = method.empty() ? "?" : method;
+    }
+    if (!facts.uncheckedMethod.empty()) {
+        lintFiles(path, report.findings);
+        report.kind = facts.format + " checkpoint";
+        facts.broken = std::any_of(
+            report.findings.begin(), report.findings.end(), [](const Finding& f) { return f.severity == "error"; });
+        report.runtimes = verdicts(facts);
+        return report;
     }
     const auto opened = model::openModel(path);
     if (!opened) {
@@ -316,6 +404,7 @@ Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, cons
             report.findings.push_back({"config-tensors-agree", problem.severity, problem.where, problem.message});
         if (facts.format == "compressed-tensors")
             lint.match(**opened);
+        QS_CHECK(lintTensors((*opened)->checkpoint(), modelType, facts, report.findings, job));
         QS_CHECK(lintValues(**opened, report.findings, job));
     }
     report.kind = facts.format == "gguf" ? "gguf" : facts.plain ? "tensors without config.json" : facts.format + " checkpoint";

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/rounding/clip_search.h"
 
+#include "core/exec/first_error.h"
 #include "core/exec/parallel.h"
-#include "plugins/rounding/first_error.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/rounding/int_grid.h"
 
+#include "core/exec/first_error.h"
 #include "core/exec/parallel.h"
 #include "core/recipe/stage_factory.h"
 #include "plugins/rounding/clip_search.h"
-#include "plugins/rounding/first_error.h"
 
 #include <algorithm>
 #include <cmath>
@@ -177,6 +177,12 @@ Expected<Index> groupFor(const recipe::LayerProblem& problem, Index group)
     return *resolved;
 }
 
+/// AWQ's public code leaves queries and keys out of its clipping search.
+bool keepsItsRange(model::LayerRole role)
+{
+    return role == model::LayerRole::Query || role == model::LayerRole::Key;
+}
+
 recipe::StageInfo intInfo()
 {
     recipe::StageInfo info;
@@ -212,7 +218,8 @@ recipe::StageInfo intInfo()
             .type = ParameterType::Choice,
             .defaultValue = std::string("minmax"),
             .choices = {"minmax", "mse", "percentile"},
-            .help = "How the range of a group is chosen: its extrema, the shrunk range of least error, or a percentile."},
+            .help
+            = "How the range of a group is chosen: its extrema, the shrunk range of least error, or the best percentile."},
         {.name = "clip",
             .type = ParameterType::Choice,
             .defaultValue = std::string("none"),
@@ -257,7 +264,8 @@ recipe::StageInfo intInfo()
             .defaultValue = 0.999,
             .min = 0.5,
             .max = 1,
-            .help = "Share of values inside the range for range=percentile.",
+            .help
+            = "Smallest share of values inside the range; range=percentile takes the best of it, shares nearer to 1, and 1.",
             .advanced = true},
     };
     return info;
@@ -299,11 +307,11 @@ Expected<std::unique_ptr<recipe::GridSession>> IntGrid::begin(
     const recipe::LayerProblem& problem, recipe::StageReport& report) const
 {
     QS_TRY(group, groupFor(problem, m_options.group));
-    const Searches searches{m_options.clip && !problem.clipExcluded, m_options.weighted};
+    const Searches searches{m_options.clip && !keepsItsRange(problem.role), m_options.weighted};
     if ((searches.clip || searches.weighted) && !problem.input.secondMoment)
         return fail(Errc::NotFound, fmt::format("int({}) needs calibration", searches.clip ? "clip=awq" : "mse_weighted=true"),
             problem.layer, "load or capture a dump that covers this layer");
-    if (m_options.clip && problem.clipExcluded)
+    if (m_options.clip && keepsItsRange(problem.role))
         report.notes.emplace_back("not clipped: q and k are left out of the clipping search, as published");
     return std::make_unique<IntSession>(problem, m_options, group, searches, report);
 }
@@ -311,7 +319,7 @@ Expected<std::unique_ptr<recipe::GridSession>> IntGrid::begin(
 Expected<quant::QuantizedTensor> IntGrid::nearest(const recipe::LayerProblem& problem) const
 {
     QS_TRY(group, groupFor(problem, m_options.group));
-    auto tensor = quant::quantizeNearest(problem.W, group, m_options.grid);
+    auto tensor = quant::quantizeNearest(problem.W, group, m_options.grid, problem.fit.backend);
     if (!tensor) {
         Error error = std::move(tensor).error();
         error.where = error.where.empty() ? problem.layer : problem.layer + ", " + error.where;

@@ -80,7 +80,7 @@ Expected<recipe::RoundingResult> NearestRounding::solve(const recipe::LayerProbl
         return result;
     }
 
-    const recipe::LayerProblem target{problem.layer, source, problem.input, problem.fit, problem.clipExcluded};
+    const recipe::LayerProblem target{problem.layer, source, problem.input, problem.fit, problem.role};
     QS_TRY(session, grid->begin(target, report));
     result.What = RowMatrix(W.rows(), W.cols());
     const Index group = session->groupSize();

@@ -112,8 +112,11 @@ Expected<recipe::RoundingResult> ObsRounding::solve(const recipe::LayerProblem& 
             fmt::format("{} tokens cannot determine {} channels: the damping decides what is done between them",
                 problem.input.tokens, problem.W.cols()));
     if (sweep.deadChannels > 0)
-        report.notes.push_back(fmt::format("{} input channel{} always zero in the calibration data; the weights there became 0",
-            sweep.deadChannels, sweep.deadChannels == 1 ? " is" : "s are"));
+        report.notes.push_back(
+            fmt::format("{} input channel{} always zero in the calibration data; the weights there became {}",
+                sweep.deadChannels, sweep.deadChannels == 1 ? " is" : "s are",
+                sweep.deadLargest == 0.0 ? std::string("0")
+                                         : fmt::format("the grid's value nearest to 0 (up to {:.3g})", sweep.deadLargest)));
     result.What = std::move(sweep.What);
     result.quantized = std::move(sweep.quantized);
     result.keep = std::move(sweep.keep);

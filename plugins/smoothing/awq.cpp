@@ -2,13 +2,14 @@
 #include "plugins/smoothing/awq.h"
 
 #include "core/exec/parallel.h"
+#include "core/metrics/error_metrics.h"
 #include "core/recipe/stage_factory.h"
 #include "plugins/smoothing/channel_scaling.h"
 
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
-#include <limits>
+#include <numeric>
 
 namespace qs::plugins {
 namespace {
@@ -18,38 +19,6 @@ using recipe::ParameterType;
 constexpr double kScaleFloor = 1e-4;
 constexpr double kDuoFloor = 1e-4;
 constexpr Index kRowBlock = 512; // bounds the copies that a loss takes
-
-/// Rows of `product` times the same rows of `d`, summed in row order whatever the threads.
-template <class T> double dotRows(BasicView<const T> product, BasicView<const T> d)
-{
-    std::vector<double> sums(static_cast<std::size_t>(d.rows()), 0.0);
-    parallelFor(0, d.rows(), 64, [&](Index begin, Index end) {
-        for (Index r = begin; r < end; ++r) {
-            double sum = 0.0;
-            for (Index c = 0; c < d.cols(); ++c)
-                sum += static_cast<double>(product(r, c)) * static_cast<double>(d(r, c));
-            sums[static_cast<std::size_t>(r)] = sum;
-        }
-    });
-    double total = 0.0;
-    for (const double sum : sums)
-        total += sum;
-    return total;
-}
-
-/// The search's yardstick: the same as gramLoss with the product in float32.
-double gramLoss32(MatrixView dW, MatrixView C, Backend& backend)
-{
-    double total = 0.0;
-    RowMatrix product(std::min(kRowBlock, dW.rows()), dW.cols());
-    for (Index first = 0; first < dW.rows(); first += kRowBlock) {
-        const Index rows = std::min(kRowBlock, dW.rows() - first);
-        const MutMatrixView part(product.data(), rows, dW.cols());
-        backend.gemm(false, false, 1.0F, dW.rowRange(first, rows), C, 0.0F, part);
-        total += dotRows<float>(part, dW.rowRange(first, rows));
-    }
-    return total;
-}
 
 /// C / max C in float32; the search only compares losses.
 RowMatrix normalised(const MatrixD& C)
@@ -67,18 +36,12 @@ RowMatrix normalised(const MatrixD& C)
 /// W - Q(W diag s) diag(1/s).
 Expected<RowMatrix> residual(const recipe::SiteConsumer& consumer, const ChannelScaling& transform)
 {
-    RowMatrix dW;
     if (transform.identity()) {
         QS_TRY(projected, consumer.projectNearest(consumer.W));
-        dW = std::move(projected);
-    } else {
-        QS_TRY(projected, consumer.projectNearest(transform.toTransformed(consumer.W)));
-        dW = transform.fromTransformed(projected);
+        return metrics::difference(consumer.W, projected);
     }
-    for (Index r = 0; r < dW.rows(); ++r)
-        for (Index c = 0; c < dW.cols(); ++c)
-            dW(r, c) = consumer.W(r, c) - dW(r, c);
-    return dW;
+    QS_TRY(projected, consumer.projectNearest(transform.toTransformed(consumer.W)));
+    return metrics::difference(consumer.W, transform.fromTransformed(projected));
 }
 
 /// Mean over all rows of all consumers of |w_ij| / max over its group of columns.
@@ -106,7 +69,29 @@ std::vector<double> groupNormalisedMean(const recipe::SiteContext& site, Index g
     return mean;
 }
 
-std::vector<double> candidateScale(const std::vector<double>& meanAbs, const std::vector<double>& weightMean, double ratio)
+} // namespace
+
+double awqSearchLoss(MatrixView dW, MatrixView C, Backend& backend)
+{
+    std::vector<double> sums(static_cast<std::size_t>(dW.rows()), 0.0);
+    RowMatrix product(std::min(kRowBlock, dW.rows()), dW.cols());
+    for (Index first = 0; first < dW.rows(); first += kRowBlock) {
+        const Index rows = std::min(kRowBlock, dW.rows() - first);
+        const MutMatrixView part(product.data(), rows, dW.cols());
+        backend.gemm(false, false, 1.0F, dW.rowRange(first, rows), C, 0.0F, part);
+        parallelFor(0, rows, 64, [&](Index begin, Index end) {
+            for (Index r = begin; r < end; ++r) {
+                double sum = 0.0;
+                for (Index c = 0; c < dW.cols(); ++c)
+                    sum += static_cast<double>(part(r, c)) * static_cast<double>(dW(first + r, c));
+                sums[static_cast<std::size_t>(first + r)] = sum;
+            }
+        });
+    }
+    return std::accumulate(sums.begin(), sums.end(), 0.0); // in row order, whatever the threads
+}
+
+std::vector<double> awqScale(const std::vector<double>& meanAbs, const std::vector<double>& weightMean, double ratio)
 {
     std::vector<double> scale(meanAbs.size());
     for (std::size_t j = 0; j < scale.size(); ++j) {
@@ -120,23 +105,6 @@ std::vector<double> candidateScale(const std::vector<double>& meanAbs, const std
     for (double& s : scale)
         s /= middle;
     return scale;
-}
-
-} // namespace
-
-double gramLoss(MatrixView dW, MatrixViewD C, Backend& backend)
-{
-    double total = 0.0;
-    for (Index first = 0; first < dW.rows(); first += kRowBlock) {
-        const Index rows = std::min(kRowBlock, dW.rows() - first);
-        MatrixD d(rows, dW.cols());
-        for (Index r = 0; r < rows; ++r)
-            std::copy(dW.row(first + r).begin(), dW.row(first + r).end(), d.row(r).begin());
-        MatrixD product(rows, dW.cols());
-        backend.gemmD(false, false, 1.0, d, C, 0.0, product.mut());
-        total += dotRows<double>(product, d);
-    }
-    return total;
 }
 
 Expected<std::unique_ptr<recipe::SiteTransform>> AwqTransform::fit(
@@ -166,7 +134,7 @@ Expected<std::unique_ptr<recipe::SiteTransform>> AwqTransform::fit(
         for (const recipe::SiteConsumer& consumer : site.consumers) {
             QS_CHECK(site.fit.job.poll());
             QS_TRY(dW, residual(consumer, transform));
-            loss += gramLoss32(dW, C32, site.fit.backend);
+            loss += awqSearchLoss(dW, C32, site.fit.backend);
         }
         return loss;
     };
@@ -175,27 +143,25 @@ Expected<std::unique_ptr<recipe::SiteTransform>> AwqTransform::fit(
         for (const recipe::SiteConsumer& consumer : site.consumers) {
             QS_CHECK(site.fit.job.poll());
             QS_TRY(dW, residual(consumer, transform));
-            loss += gramLoss(dW, *site.input.secondMoment, site.fit.backend);
+            QS_TRY(part, metrics::traceLoss(dW, *site.input.secondMoment, site.fit.backend));
+            loss += part;
         }
         return loss;
     };
 
     auto best = ChannelScaling::makeIdentity(channels);
-    std::vector<double> bestScale(static_cast<std::size_t>(channels), 1.0);
     double bestRatio = 0.0;
     QS_TRY(identityLoss, searchLoss(*best));
     double bestLoss = identityLoss;
     for (int i = m_options.duoScaling ? 0 : 1; i < m_options.nGrid; ++i) {
         site.fit.job.progress(static_cast<double>(i) / m_options.nGrid, "scale search");
         const double ratio = static_cast<double>(i) / m_options.nGrid;
-        auto scale = candidateScale(site.input.meanAbs, weightMean, ratio);
-        QS_TRY(candidate, ChannelScaling::make(scale));
+        QS_TRY(candidate, ChannelScaling::makeStored(awqScale(site.input.meanAbs, weightMean, ratio), site));
         QS_TRY(loss, searchLoss(*candidate));
         if (loss < bestLoss) {
             bestLoss = loss;
             bestRatio = ratio;
             best = std::move(candidate);
-            bestScale = std::move(scale);
         }
     }
 
@@ -208,16 +174,15 @@ Expected<std::unique_ptr<recipe::SiteTransform>> AwqTransform::fit(
             lossAfter = exact;
         } else {
             best = ChannelScaling::makeIdentity(channels);
-            bestScale.assign(bestScale.size(), 1.0);
             bestRatio = 0.0;
         }
     }
     report.entries.emplace_back("ratio", bestRatio);
     report.entries.emplace_back("loss_nearest", lossBefore);
     report.entries.emplace_back("loss", lossAfter);
-    const auto [low, high] = std::minmax_element(bestScale.begin(), bestScale.end());
-    report.entries.emplace_back("scale_min", *low);
-    report.entries.emplace_back("scale_max", *high);
+    const auto [low, high] = best->scaleRange();
+    report.entries.emplace_back("scale_min", low);
+    report.entries.emplace_back("scale_max", high);
     if (best->identity())
         report.notes.emplace_back("no scaling lowered the error: the site is left as it is");
     return std::unique_ptr<recipe::SiteTransform>(std::move(best));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/smoothing/channel_scaling.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 
@@ -16,6 +17,23 @@ Expected<std::unique_ptr<ChannelScaling>> ChannelScaling::make(const std::vector
     }
     QS_TRY(inner, recipe::DiagonalTransform::make(std::move(inverse)));
     return std::unique_ptr<ChannelScaling>(new ChannelScaling(std::move(inner)));
+}
+
+Expected<std::unique_ptr<ChannelScaling>> ChannelScaling::makeStored(
+    const std::vector<double>& scale, const recipe::SiteContext& site)
+{
+    QS_TRY(wanted, make(scale));
+    if (!site.storable)
+        return std::move(wanted);
+    QS_TRY(inner, recipe::DiagonalTransform::make(site.storable(wanted->diagonal())));
+    return std::unique_ptr<ChannelScaling>(new ChannelScaling(std::move(inner)));
+}
+
+std::pair<double, double> ChannelScaling::scaleRange() const
+{
+    const std::vector<double> d = diagonal();
+    const auto [low, high] = std::minmax_element(d.begin(), d.end());
+    return d.empty() ? std::pair(1.0, 1.0) : std::pair(1.0 / *high, 1.0 / *low);
 }
 
 std::unique_ptr<ChannelScaling> ChannelScaling::makeIdentity(Index channels)

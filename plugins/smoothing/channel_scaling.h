@@ -13,6 +13,9 @@ namespace qs::plugins {
 class ChannelScaling final : public recipe::SiteTransform {
 public:
     static Expected<std::unique_ptr<ChannelScaling>> make(const std::vector<double>& scale);
+    /// The scaling that is stored in place of this one (recipe::SiteContext::storable).
+    static Expected<std::unique_ptr<ChannelScaling>> makeStored(
+        const std::vector<double>& scale, const recipe::SiteContext& site);
     /// Leaves everything as it is.
     static std::unique_ptr<ChannelScaling> makeIdentity(Index channels);
 
@@ -24,6 +27,7 @@ public:
     std::vector<double> diagonal() const override { return m_inner->diagonal(); }
     bool identity() const override { return m_inner->identity(); }
     double onlineCost() const override { return m_inner->onlineCost(); }
+    std::pair<double, double> scaleRange() const; ///< Smallest and largest s.
 
 private:
     explicit ChannelScaling(std::shared_ptr<const recipe::DiagonalTransform> inner)

@@ -57,10 +57,10 @@ Expected<std::unique_ptr<recipe::SiteTransform>> SmoothTransform::fit(
         = smoothScales(m_includeSinks ? site.input.absMax : site.input.absMaxNoSinks, weightMax, m_alpha);
     if (!std::all_of(scale.begin(), scale.end(), [](double s) { return std::isfinite(s); }))
         return fail(Errc::NotFinite, "the calibration's maxima are not finite", where, "capture it again");
-    const auto [low, high] = std::minmax_element(scale.begin(), scale.end());
-    report.entries.emplace_back("scale_min", *low);
-    report.entries.emplace_back("scale_max", *high);
-    QS_TRY(scaling, ChannelScaling::make(scale));
+    QS_TRY(scaling, ChannelScaling::makeStored(scale, site));
+    const auto [low, high] = scaling->scaleRange();
+    report.entries.emplace_back("scale_min", low);
+    report.entries.emplace_back("scale_max", high);
     return std::unique_ptr<recipe::SiteTransform>(std::move(scaling));
 }
 

@@ -15,9 +15,9 @@ std::vector<double> smoothScales(const std::vector<double>& inputMax, const std:
 
 /// Moves the difficulty of outlier channels from a site's input into its consumers' weights.
 ///
-/// w_j is taken over all consumers of the site. Acts where a norm produces the input (q, k, v and gate, up) and on plain
-/// matrices, as the paper does; elsewhere it is the identity with a note.
-/// Errors   NotFound "needs calibration", or when sinks are to be left out and the calibration does not keep them apart;
+/// w_j is taken over all consumers of the site; scales are rounded to what is stored (SiteContext::storable). Acts where a norm
+/// produces the input (q, k, v and gate, up) and on plain matrices, as the paper does; elsewhere it is the identity with a
+/// note. Errors   NotFound "needs calibration", or when sinks are to be left out and the calibration does not keep them apart;
 ///          NotFinite for extrema that are not finite.
 /// Cost     one pass over the weights.
 /// Threads  pure.

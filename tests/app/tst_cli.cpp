@@ -8,6 +8,7 @@
 #include <QProcess>
 #include <QTemporaryDir>
 #include <QTest>
+#include <QtEndian>
 
 #include <cmath>
 #include <csignal>
@@ -233,6 +234,12 @@ private Q_SLOTS:
         row("unknown method", compare + words("gptg"), 2, QStringLiteral("gptq"));
         row("unknown parameter", compare + words("rtn(bit=4)"), 2, QStringLiteral("bits"));
         row("out of range", compare + words("rtn(bits=99)"), 2, QStringLiteral("99"));
+        row("which of two pipelines", compare + words("rtn --pipeline gptq(bits=99)"), 2, QStringLiteral("'gptq(bits=99)'"));
+        row("a parameter that is named once", compare + words("sparsegpt(pattern=5:4)"), 2,
+            QStringLiteral("'sparsegpt(pattern=5:4)', sparsegpt: pattern"));
+        row("the model as target",
+            compare + words("rtn --save-tensors") + QStringList{kSample + QStringLiteral("/model.safetensors")}, 1,
+            QStringLiteral("is a file of the model's folder: it is not overwritten"));
         row("needs calibration", compare + words("gptq"), 2, QStringLiteral("--dump"));
         row("bad pattern", compare + words("rtn --layers ("), 2, QStringLiteral("--layers"));
         row("unknown format", exporting + words("--recipe rtn --format x"), 2, QStringLiteral("compressed-tensors"));
@@ -315,6 +322,12 @@ private Q_SLOTS:
         const Run written = run({QStringLiteral("export"), kSample, QStringLiteral("--recipe"), QStringLiteral("rtn"),
             QStringLiteral("--format"), QStringLiteral("compressed-tensors"), QStringLiteral("--out"), out});
         QVERIFY2(written.code == 0, written.err.constData());
+        double onDisk = 0; // of everything that the summary counts
+        for (const QFileInfo& file : QDir(out).entryInfoList(QDir::Files))
+            onDisk += static_cast<double>(file.size());
+        QVERIFY2(
+            written.out.contains(QByteArrayLiteral(" files, ") + QByteArray::number(onDisk / 1e6, 'f', 2) + " MB; tensors "),
+            written.out.constData());
         const QJsonObject reopened = run(QStringList{QStringLiteral("eval"), out, QStringLiteral("--json")} + tail).json();
         QCOMPARE(reopened[QStringLiteral("bits_layers")].toDouble(), 4.0 + 16.0 / 128.0);
         QVERIFY(reopened[QStringLiteral("bits_file")].toDouble() > 4.0);
@@ -388,6 +401,51 @@ private Q_SLOTS:
         const Run refused = run({QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), file.fileName()});
         QCOMPARE(refused.code, 1);
         QVERIFY2(refused.err.contains("is a recipe") && refused.err.contains("eval or export"), refused.err.constData());
+    }
+
+    /// The layer is named with its count, the others are measured all the same, and the exit code tells.
+    void nanInOneLayer()
+    {
+        const QString folder = at(QStringLiteral("nan-model"));
+        QVERIFY(QDir().mkpath(folder));
+        for (const char* name : {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"})
+            QVERIFY(QFile::copy(kSample + u'/' + QLatin1String(name), folder + u'/' + QLatin1String(name)));
+        QFile file(folder + QStringLiteral("/model.safetensors"));
+        QVERIFY(file.setPermissions(QFile::ReadOwner | QFile::WriteOwner) && file.open(QIODevice::ReadWrite));
+        const qint64 header = static_cast<qint64>(qFromLittleEndian<quint64>(file.read(8).constData()));
+        const QJsonObject tensors = QJsonDocument::fromJson(file.read(header)).object();
+        const QJsonArray place
+            = tensors[QStringLiteral("model.layers.2.mlp.up_proj.weight")].toObject()[QStringLiteral("data_offsets")].toArray();
+        QVERIFY(file.seek(8 + header + place[0].toInteger() + 20));
+        QVERIFY(file.write("\xc0\x7f", 2) == 2); // a bfloat16 NaN
+        file.close();
+        const QStringList layers{QStringLiteral("--layers"), QStringLiteral("layers.2.mlp"), QStringLiteral("--json")};
+        const Run compared
+            = run(QStringList{QStringLiteral("compare"), folder, QStringLiteral("--pipeline"), QStringLiteral("rtn")} + layers);
+        QCOMPARE(compared.code, 1);
+        QCOMPARE(compared.json()[QStringLiteral("results")].toArray().size(), 2);
+        const QJsonArray skipped = compared.json()[QStringLiteral("skipped")].toArray();
+        QCOMPARE(skipped.size(), 1);
+        QVERIFY(skipped[0].toObject()[QStringLiteral("layer")].toString().endsWith(QStringLiteral("2.mlp.up_proj")));
+        QVERIFY(skipped[0].toObject()[QStringLiteral("reason")].toString().contains(QStringLiteral("NaN")));
+        const Run only = run({QStringLiteral("compare"), folder, QStringLiteral("--pipeline"), QStringLiteral("rtn"),
+            QStringLiteral("--layers"), QStringLiteral("layers.2.mlp.up")});
+        QCOMPARE(only.code, 1);
+        QVERIFY(only.err.contains("NaN") && only.err.trimmed().count('\n') == 0);
+        // The calibration was measured before the model was damaged: its id still fits.
+        const Run captured
+            = run({QStringLiteral("capture"), folder, QStringLiteral("--text"), kSample + QStringLiteral("/calibration.txt"),
+                QStringLiteral("--samples"), QStringLiteral("1"), QStringLiteral("--out"), at(QStringLiteral("nan.h5"))});
+        QCOMPARE(captured.code, 1);
+        QVERIFY2(captured.err.contains("layers.2.mlp.up_proj") && captured.err.contains("NaN"), captured.err.constData());
+        const Run analyzed
+            = run(QStringList{QStringLiteral("analyze"), folder, QStringLiteral("--dump"), kSample + QStringLiteral("/dump.h5")}
+                + layers);
+        QCOMPARE(analyzed.code, 1);
+        QCOMPARE(analyzed.json()[QStringLiteral("layers")].toArray().size(), 2);
+        QVERIFY(
+            analyzed.json()[QStringLiteral("skipped")].toArray()[0].toObject()[QStringLiteral("reason")].toString().contains(
+                QStringLiteral("NaN")));
     }
 
     /// Plain matrices with a dump of one of them, which holds a NaN: the other is skipped and the NaN is told.
@@ -494,7 +552,7 @@ private Q_SLOTS:
         QFile report(at(folders.first() + QStringLiteral("/report.md")));
         QVERIFY(report.open(QIODevice::ReadOnly));
         const QByteArray text = report.readAll();
-        for (const char* part : {"gptq 3 bit", "gptq(bits=4)", "as stored (packed integers)", "vLLM"})
+        for (const char* part : {"gptq 3 bit", "gptq(bits=4,scale_dtype=bfloat16)", "as stored (packed integers)", "vLLM"})
             QVERIFY2(text.contains(part), part);
     }
 

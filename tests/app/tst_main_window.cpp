@@ -99,7 +99,7 @@ private Q_SLOTS:
         QTRY_COMPARE(panel->cards().size(), count);
         QTRY_VERIFY(panel->cardRow()->horizontalScrollBar()->maximum() > 0);
         QVERIFY(panel->floatCard()->mapTo(panel, QPoint()).x() < panel->cards().front()->mapTo(panel, QPoint()).x());
-        QCOMPARE(panel->floatCard()->numbers()->value(QStringLiteral("bits / weight")), QStringLiteral("16.00"));
+        QCOMPARE(panel->floatCard()->numbers()->value(QStringLiteral("bits")), QStringLiteral("16.00"));
         QVERIFY(!panel->cards().front()->title().contains(QStringLiteral("auto")));
         QVERIFY(panel->cards().front()->title().contains(QStringLiteral(" g")));
         views::PipelineCard* first = panel->cards().front();
@@ -116,6 +116,24 @@ private Q_SLOTS:
         QTRY_COMPARE(panel->options()->model()->columnCount(), 11);
         QVERIFY(panel->options()->columnWidth(10) >= 90);
         QVERIFY(panel->floatCard()->isVisible() && first->height() <= panel->cardRow()->height());
+        // A card that is added is brought into sight.
+        panel->cardRow()->horizontalScrollBar()->setValue(0);
+        bench().addPipeline(*rtn);
+        QTRY_COMPARE(panel->cards().size(), count + 1);
+        QTRY_VERIFY(panel->cards().back()->visibleRegion().boundingRect().width() == panel->cards().back()->width());
+        // What the target runtime cannot load is marked, and says why.
+        views::PipelineCard* narrow = panel->cards()[4];
+        QVERIFY(narrow->title().contains(QStringLiteral("3 bit")));
+        QTRY_COMPARE(narrow->numbers()->value(QStringLiteral("vLLM loads it")), QStringLiteral("no"));
+        QCOMPARE(narrow->note(), QStringLiteral("3-bit symmetric weights"));
+        QTest::mouseClick(narrow, Qt::LeftButton, {}, QPoint(narrow->width() / 2, 40));
+        QTRY_COMPARE(
+            m_window->pipelineEditor()->targetText(), QStringLiteral("vLLM does not load it: 3-bit symmetric weights"));
+        QCOMPARE(panel->cards()[5]->numbers()->value(QStringLiteral("vLLM loads it")), QStringLiteral("yes"));
+        QVERIFY(panel->cards()[5]->note().isEmpty());
+        QTest::mouseClick(panel->cards()[5], Qt::LeftButton, {}, QPoint(first->width() / 2, 40));
+        QTRY_COMPARE(
+            m_window->pipelineEditor()->targetText(), QStringLiteral("vLLM loads it: rounds its float16 scales to bfloat16"));
     }
 
     void previewSaysWhatItMeasures()
@@ -311,7 +329,7 @@ private Q_SLOTS:
         QVERIFY2(problem.contains(error), qPrintable(problem));
         if (options) {
             QCOMPARE(options->dump, QStringLiteral("a.h5"));
-            QCOMPARE(options->size, QSize(800, 600));
+            QCOMPARE(options->size.value_or(QSize()), QSize(800, 600));
             QVERIFY(options->dark.value_or(false));
         }
     }

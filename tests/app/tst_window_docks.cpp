@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "app/gui/calibrate_dialog.h"
+#include "app/gui/export_dialog.h"
 #include "app/gui/open_dialog.h"
 #include "app/gui/shortcuts_dialog.h"
 #include "tests/app/window_fixture.h"
 #include "views/panels/compare_panel.h"
 #include "views/panels/distribution_panel.h"
+#include "views/panels/parameter_form.h"
+#include "views/panels/pipeline_editor.h"
+#include "views/plot/plot_view.h"
 
+#include <QAbstractItemView>
+#include <QComboBox>
+#include <QCompleter>
 #include <QDragEnterEvent>
 #include <QHeaderView>
 #include <QLineEdit>
@@ -13,6 +21,8 @@
 #include <QMimeData>
 #include <QPointer>
 #include <QPushButton>
+#include <QScreen>
+#include <QSpinBox>
 #include <QTableWidget>
 #include <QTimer>
 #include <QToolButton>
@@ -206,6 +216,137 @@ private Q_SLOTS:
         m_window->resetLayout();
         QTRY_VERIFY(!m_window->dock(QStringLiteral("Jobs"))->isHidden());
         QTRY_VERIFY(!m_window->dock(QStringLiteral("Distribution"))->onScreen());
+    }
+
+    void windowFitsTheScreen()
+    {
+        const QRect screen = m_window->screen()->availableGeometry();
+        m_window->setMinimumSize(1, 1); // the screen of the tests is smaller than any real one
+        m_window->place({});
+        QVERIFY2(m_window->width() <= screen.width() && m_window->height() <= screen.height(),
+            qPrintable(QStringLiteral("%1 x %2").arg(m_window->width()).arg(m_window->height())));
+        const QSize needed = MainWindow::kWantedSize;
+        QCOMPARE(m_window->isMaximized(), screen.width() < needed.width() || screen.height() < needed.height() + 32);
+        // A size that was asked for counts, also when another one was kept.
+        QVERIFY(m_window->close());
+        m_window = std::make_unique<MainWindow>();
+        m_window->place(QSize(1280, 775));
+        QVERIFY(!m_window->isMaximized());
+        QCOMPARE(m_window->size(), QSize(1280, 775));
+    }
+
+    void listKeepsItsOrderAndShowsItsTitles()
+    {
+        using session::LayerTreeModel;
+        QTreeView* tree = m_window->layersPanel()->tree();
+        const auto order = [tree] {
+            QStringList names;
+            for (int row = 0; row < tree->model()->rowCount(); ++row)
+                names << tree->model()->index(row, 0).data(LayerTreeModel::NameRole).toString();
+            return names;
+        };
+        const QStringList before = order();
+        QVERIFY(tree->isColumnHidden(LayerTreeModel::Assigned));
+        clickLayer("model.layers.2.self_attn.k_proj");
+        QPushButton* assign = m_window->pipelineEditor()->assignButton();
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && assign->isEnabled(), kLong);
+        QCOMPARE(assign->text(), QStringLiteral("Assign to 1 + 2 fused layers"));
+        QVERIFY(assign->toolTip().contains(QStringLiteral("also model.layers.2.self_attn.q_proj")));
+        QTest::mouseClick(assign, Qt::LeftButton);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().assignedResult().ready() && bench().jobs().idle(), kLong);
+        QCOMPARE(order(), before);
+        QVERIFY(!tree->isColumnHidden(LayerTreeModel::Assigned));
+        QHeaderView* header = tree->header();
+        const QFontMetrics metrics(views::Theme::instance().font(views::kSmallPx));
+        for (const int width : {1660, 1280}) {
+            m_window->resize(width, 800);
+            for (int column = 0; column < LayerTreeModel::ColumnCount; ++column) {
+                const QString title = tree->model()->headerData(column, Qt::Horizontal).toString();
+                if (!header->isSectionHidden(column))
+                    QTRY_VERIFY2(header->sectionSize(column) >= metrics.horizontalAdvance(title) + 12, qPrintable(title));
+            }
+            QTRY_VERIFY2(header->sectionSize(LayerTreeModel::Layer) >= 100, qPrintable(QString::number(width)));
+        }
+        // Another order brings the selected layer back into sight.
+        clickLayer(before.last().toUtf8().constData());
+        tree->sortByColumn(LayerTreeModel::Error, Qt::AscendingOrder);
+        QTRY_VERIFY(tree->viewport()->rect().contains(tree->visualRect(tree->currentIndex()).center()));
+        QCOMPARE(tree->currentIndex().data(LayerTreeModel::NameRole).toString(), before.last());
+    }
+
+    void commandsWinOverNumberFields()
+    {
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        views::ParameterForm* form = m_window->pipelineEditor()->form("int");
+        QVERIFY(form);
+        QLineEdit* number = form->findChild<QLineEdit*>();
+        QVERIFY(number);
+        number->setFocus();
+        QTRY_COMPARE(QApplication::focusWidget(), static_cast<QWidget*>(number));
+        const bool dark = views::Theme::instance().dark();
+        QTest::keyClick(number, Qt::Key_D, Qt::ControlModifier);
+        QCOMPARE(views::Theme::instance().dark(), !dark);
+        QTest::keyClick(number, Qt::Key_D, Qt::ControlModifier);
+        QTest::keyClick(number, Qt::Key_E, Qt::ControlModifier);
+        auto* dialog = m_window->findChild<ExportDialog*>();
+        QVERIFY(dialog);
+        dialog->close();
+        // Text keeps its own undo; Esc gives a search up.
+        auto* search = m_window->findChild<QLineEdit*>(QStringLiteral("search"));
+        search->setFocus();
+        QTest::keyClicks(search, QStringLiteral("spa"));
+        QTest::keyClick(search, Qt::Key_Z, Qt::ControlModifier);
+        QVERIFY(search->text().size() < 3);
+        QTest::keyClicks(search, QStringLiteral("sparse"));
+        QWidget* popup = search->completer()->popup();
+        QTest::keyClick(popup->isVisible() ? popup : search, Qt::Key_Escape);
+        QCOMPARE(search->text(), QString());
+        QVERIFY(!popup->isVisible());
+    }
+
+    void distributionShowsInputs()
+    {
+        clickTab(QStringLiteral("Distribution"));
+        views::DistributionPanel* panel = m_window->distributionPanel();
+        QTRY_VERIFY_WITH_TIMEOUT(!panel->plot()->data().series.empty(), kLong);
+        QVERIFY(panel->plot()->data().x.title.startsWith(QStringLiteral("weight")));
+        panel->what()->setFocus();
+        QTest::keyClick(panel->what(), Qt::Key_Down);
+        QTRY_VERIFY(panel->plot()->data().empty.contains(QStringLiteral("No calibration yet")));
+        QVERIFY(panel->calibrateButton()->isVisible());
+        model::CaptureOptions options;
+        options.samples = 4;
+        options.seqLen = 32;
+        options.keepTokens = 16;
+        bench().calibrate(
+            QS_SAMPLE_DIR "/calibration.txt", (m_folder.path() + QStringLiteral("/inputs.h5")).toStdString(), options);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && bench().jobs().idle(), kLong);
+        QTRY_COMPARE(panel->plot()->data().series.size(), std::size_t{1}); // rtn has no activation grid
+        QVERIFY(!panel->calibrateButton()->isVisible());
+        QVERIFY(!panel->numbers()->value(QStringLiteral("kurtosis of x")).isEmpty());
+        auto pipeline = recipe::parsePipeline("- | - | int(bits=8) | nearest | - | act(a_bits=4)", bench().registry());
+        QVERIFY(pipeline);
+        bench().addPipeline(std::move(*pipeline)); // and selects it
+        QTRY_COMPARE_WITH_TIMEOUT(panel->plot()->data().series.size(), std::size_t{2}, kLong);
+        QCOMPARE(panel->plot()->data().markers.size(), std::size_t{16});
+        QCOMPARE(panel->numbers()->value(QStringLiteral("clipped")), QStringLiteral("0 %"));
+        QTRY_VERIFY_WITH_TIMEOUT(m_window->idle(), kLong);
+        QVERIFY(keepPicture(m_window.get(), QStringLiteral("distribution-inputs")));
+    }
+
+    void dumpNameFollowsTheNumbers()
+    {
+        m_window->calibrate();
+        auto* dialog = m_window->findChild<CalibrateDialog*>();
+        QVERIFY(dialog);
+        QVERIFY2(dialog->target()->text().contains(QStringLiteral("-32x")), qPrintable(dialog->target()->text()));
+        dialog->samples()->setValue(8);
+        dialog->length()->setValue(64);
+        QVERIFY2(dialog->target()->text().contains(QStringLiteral("-8x64")), qPrintable(dialog->target()->text()));
+        dialog->target()->setText(QStringLiteral("/tmp/mine.h5")); // what people choose stays
+        dialog->samples()->setValue(9);
+        QCOMPARE(dialog->target()->text(), QStringLiteral("/tmp/mine.h5"));
+        dialog->close();
     }
 
     void dropsOpenWhatTheyAre()

@@ -111,7 +111,7 @@ void rtn4096(benchmark::State& state)
     quant::UniformGridOptions options;
     options.range = static_cast<quant::RangeMethod>(state.range(0));
     for (auto _ : state) {
-        auto result = quant::quantizeNearest(W, 128, options);
+        auto result = quant::quantizeNearest(W, 128, options, cpuBackend());
         benchmark::DoNotOptimize(result);
     }
     state.SetBytesProcessed(state.iterations() * W.size() * 4);

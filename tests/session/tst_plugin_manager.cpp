@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/recipe/pipeline.h"
-#include "core/session/plugin_manager.h"
+#include "core/session/workbench.h"
 
 #include <QAbstractItemModelTester>
 #include <QDir>
@@ -44,6 +44,32 @@ private Q_SLOTS:
         PluginModel model(plugins);
         QAbstractItemModelTester tester(&model);
         QCOMPARE(model.rowCount(), 1);
+    }
+
+    void missingMethodsAreToldAndNotReplaced()
+    {
+        // A copy of the program whose methods/ folders were forgotten.
+        QTemporaryDir folder;
+        for (const char* family : {"rounding", "smoothing"}) {
+            const QString name = QLatin1String(family);
+            QVERIFY(QDir(folder.path()).mkpath(name));
+            QVERIFY(QFile::copy(QStringLiteral(QS_BINARY_DIR "/plugins/%1/%1.so").arg(name),
+                folder.filePath(QStringLiteral("%1/%1.so").arg(name))));
+        }
+        Workbench bench;
+        bench.loadPlugins({folder.path()});
+        QVERIFY(bench.registry().stage("awq"));
+        QVERIFY(!bench.registry().method("awq"));
+        QVERIFY(bench.state().pipelines.empty()); // not the bare stage 'awq'
+        QStringList lines;
+        for (const Message& message : bench.messages().messages())
+            lines << message.text;
+        const QString all = lines.join(u'\n');
+        QVERIFY2(all.contains(QStringLiteral("rtn, gptq")) && all.contains(QStringLiteral("awq, smoothquant")), qPrintable(all));
+        QVERIFY2(all.contains(QStringLiteral("opens without some of its methods")), qPrintable(all));
+        QCOMPARE(lines.size(), 3);
+        QVERIFY(PluginModel(bench.plugins()).index(0, PluginModel::State).data().toString().startsWith(
+            QStringLiteral("loaded, but its methods")));
     }
 
     void wrongInterfaceIsRefusedBeforeLoading()

@@ -43,6 +43,7 @@ private Q_SLOTS:
         state->modelId = "0123";
         state->theme = QStringLiteral("dark");
         state->selectedLayer = QStringLiteral("model.layers.0.mlp.down_proj");
+        state->selectedPipeline = 2;
         document.set(state);
         const std::filesystem::path file = root / "work.qsession";
         const auto saved = document.save(file);
@@ -63,6 +64,7 @@ private Q_SLOTS:
         QCOMPARE(read->modelId, state->modelId);
         QCOMPARE(read->theme, state->theme);
         QCOMPARE(read->selectedLayer, state->selectedLayer);
+        QCOMPARE(read->selectedPipeline, 2);
     }
 
     void brokenFiles_data()
@@ -73,6 +75,7 @@ private Q_SLOTS:
         QTest::newRow("no schema") << QByteArray("{}") << "schema is missing";
         QTest::newRow("future") << QByteArray("{\"schema\": 99}") << "schema 99";
         QTest::newRow("wrong type") << QByteArray("{\"schema\": 1, \"model\": 5}") << "model must be a text";
+        QTest::newRow("wrong number") << QByteArray("{\"schema\": 1, \"selected_pipeline\": -1}") << "selected_pipeline must be";
         QTest::newRow("unknown method") << QByteArray("{\"schema\": 1, \"pipelines\": [\"nosuch\"]}") << "nosuch";
     }
     void brokenFiles()

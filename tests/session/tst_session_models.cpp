@@ -122,7 +122,10 @@ private Q_SLOTS:
         const QModelIndex layer = model.indexOf(5);
         QCOMPARE(layer.parent().row(), 2);
         QCOMPARE(layer.data(LayerTreeModel::NameRole).toString(), QStringLiteral("model.layers.2.mlp.down_proj"));
-        QCOMPARE(model.index(2, LayerTreeModel::Error).data().toString(), QStringLiteral("≤ 90.00"));
+        QCOMPARE(model.indexOf(5, LayerTreeModel::Error).data(LayerTreeModel::BarRole).toDouble(), 1.0);
+        QCOMPARE(model.indexOf(1, LayerTreeModel::Error).data(LayerTreeModel::BarRole).toDouble(), 0.05 / 0.90);
+        QCOMPARE(model.indexOf(3, LayerTreeModel::Error).data(LayerTreeModel::BarRole).toDouble(), 0.0); // not known
+        QCOMPARE(model.index(2, LayerTreeModel::Error).data().toString(), QStringLiteral("max 90.00"));
     }
 
     void updateKeepsTheStructure()

@@ -45,7 +45,7 @@ private Q_SLOTS:
         open(bench);
         QVERIFY(bench.model());
         QCOMPARE(bench.layers().rows().size(), bench.model()->spec().layers.size());
-        QCOMPARE(bench.layers().errorKind(), ErrorKind::RtnWeight);
+        QCOMPARE(bench.layers().errorKind(), ErrorKind::Weight);
         for (const LayerRow& row : bench.layers().rows()) {
             QVERIFY2(row.error > 0 && row.error < 1, qPrintable(row.name)); // 4 bits keep most of the energy
             QCOMPARE(row.bits, 16.0); // bfloat16
@@ -124,7 +124,12 @@ private Q_SLOTS:
         QVERIFY(!assigned->layers[static_cast<std::size_t>(spec.find("model.layers.0.self_attn.q_proj"))]);
         QTRY_VERIFY_WITH_TIMEOUT(bench.assignedResult().ready(), kLong);
         QCOMPARE(bench.assignedResult().value->layers.size(), std::size_t{3});
-        QCOMPARE(bench.layers().errorKind(), ErrorKind::AssignedWeight);
+        // The list keeps its numbers; those of the recipe stand beside them.
+        QCOMPARE(bench.layers().errorKind(), ErrorKind::Weight);
+        for (const LayerRow& row : bench.layers().rows()) {
+            QVERIFY2(row.error > 0, qPrintable(row.name));
+            QVERIFY2(std::isnan(row.assigned) == row.pipeline.isEmpty(), qPrintable(row.name));
+        }
         // Another pipeline for one more layer keeps the first rule; taking it away leaves nothing.
         const recipe::Pipeline rtn8 = parse(bench, "rtn(bits=8)");
         bench.assign({spec.find("model.layers.1.mlp.down_proj")}, &rtn8);
@@ -133,7 +138,7 @@ private Q_SLOTS:
         QCOMPARE(bench.state().recipe.rules.size(), std::size_t{1});
         bench.document().set(before);
         QVERIFY(bench.state().recipe.rules.empty());
-        QCOMPARE(bench.layers().errorKind(), ErrorKind::RtnWeight);
+        QVERIFY(std::isnan(bench.layers().rows()[static_cast<std::size_t>(q)].assigned));
     }
 
     void calibrateCompareEvaluateExport()
@@ -148,17 +153,40 @@ private Q_SLOTS:
         const std::filesystem::path dump = (folder.path() + QStringLiteral("/dump.h5")).toStdString();
         bench.calibrate(QS_SAMPLE_DIR "/calibration.txt", dump, capture);
         QTRY_VERIFY2_WITH_TIMEOUT(bench.dump() && bench.ranking().ready() && bench.jobs().idle(), "calibration", kLong);
-        QCOMPARE(bench.layers().errorKind(), ErrorKind::RtnOutput);
+        QCOMPARE(bench.layers().errorKind(), ErrorKind::Output);
         bench.selection().selectLayer(bench.model()->spec().find("model.layers.2.mlp.down_proj"), nullptr);
         QTRY_VERIFY_WITH_TIMEOUT(bench.layerView().ready() && bench.jobs().idle(), kLong);
         QVERIFY(bench.layerView().value->analysis.input);
         QVERIFY(bench.layerView().value->rawTokens);
+        QCOMPARE(bench.layerView().value->inputs->finite(),
+            static_cast<std::uint64_t>(bench.layerView().value->rawTokens->rows() * bench.currentLayer()->in));
+        QVERIFY(!bench.document().modified()); // a dump is no work that could be lost
+        const QString last = bench.messages().index(0).data().toString();
+        QVERIFY2(last.startsWith(QStringLiteral("captured ")) && last.contains(QStringLiteral("dump.h5, 384 tokens, ")),
+            qPrintable(last));
         for (std::size_t i = 0; i < bench.state().pipelines.size(); ++i) {
             const auto result = bench.layerResult(i);
             QVERIFY2(result.ready(), result.error.line().c_str());
             QVERIFY(result.value->metrics.hasOutput);
             QVERIFY(result.value->shares);
         }
+        // A static range that is cut to a tenth clips; one per token from the data does not.
+        bench.addPipeline(parse(bench, "- | - | int(bits=8) | nearest | - | act(a_granularity=tensor, a_dynamic=false, a_clip=0.1)"));
+        bench.addPipeline(parse(bench, "- | - | int(bits=8) | nearest | - | act(a_bits=4)"));
+        const std::size_t count = bench.state().pipelines.size();
+        QTRY_VERIFY_WITH_TIMEOUT(bench.jobs().idle(), kLong);
+        const auto cut = bench.layerResult(count - 2).value->inputs;
+        const auto token = bench.layerResult(count - 1).value->inputs;
+        QVERIFY(cut && token);
+        QCOMPARE(cut->ranges, Index{1});
+        QVERIFY(cut->clippedShare > 0 && cut->after.max < cut->before.max);
+        QCOMPARE(cut->levels.size(), std::size_t{256});
+        QCOMPARE(token->ranges, bench.layerView().value->rawTokens->rows());
+        QCOMPARE(token->clippedShare, 0.0);
+        QCOMPARE(token->levels.size(), std::size_t{16});
+        QVERIFY(!bench.layerResult(0).value->inputs); // no activation grid
+        bench.removePipeline(count - 1);
+        bench.removePipeline(count - 2);
         bench.compareModel();
         QTRY_VERIFY_WITH_TIMEOUT(bench.jobs().idle(), kLong);
         const auto* whole = bench.modelResult(bench.state().pipelines[0]);
@@ -217,6 +245,40 @@ private Q_SLOTS:
         QTRY_VERIFY_WITH_TIMEOUT(bench.jobs().idle(), kLong);
         QVERIFY(!bench.dump());
         QVERIFY(QDir(folder.path()).isEmpty());
+    }
+
+    void sessionMeasuresItsRecipeWithItsDump()
+    {
+        QTemporaryDir folder;
+        const std::filesystem::path file = (folder.path() + QStringLiteral("/a.qsession")).toStdString();
+        const std::filesystem::path dump = (folder.path() + QStringLiteral("/dump.h5")).toStdString();
+        Workbench bench;
+        open(bench);
+        model::CaptureOptions capture;
+        capture.samples = 4;
+        capture.seqLen = 32;
+        bench.calibrate(QS_SAMPLE_DIR "/calibration.txt", dump, capture);
+        QTRY_VERIFY_WITH_TIMEOUT(bench.dump() && bench.jobs().idle(), kLong);
+        const recipe::Pipeline awq = parse(bench, "awq");
+        bench.assign({bench.model()->spec().find("model.layers.2.mlp.gate_proj")}, &awq);
+        auto state = bench.document().edit();
+        state->selectedPipeline = 2;
+        bench.document().set(state);
+        QVERIFY(bench.document().save(file).has_value());
+
+        // The same model is open, without the dump: nothing may be measured with that.
+        Workbench again;
+        open(again);
+        again.openSession(file);
+        QTRY_VERIFY_WITH_TIMEOUT(again.dump() && again.assignedResult().ready() && again.jobs().idle(), kLong);
+        QCOMPARE(again.selection().state().pipeline, 2);
+        for (const Message& message : again.messages().messages())
+            QVERIFY2(message.severity != Message::Severity::Error, qPrintable(message.text));
+        QCOMPARE(again.assignedResult().value->layers.size(), std::size_t{2}); // gate and up
+        // Opened again without a word about the dump it is still there.
+        again.openModel(std::filesystem::path(again.state().model));
+        QTRY_VERIFY_WITH_TIMEOUT(again.dump() && again.assignedResult().ready() && again.jobs().idle(), kLong);
+        QVERIFY(!again.document().modified());
     }
 
     void sessionReopensExactly()

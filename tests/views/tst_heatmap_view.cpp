@@ -81,7 +81,7 @@ private Q_SLOTS:
         QTRY_VERIFY(view.complete());
         const QImage image = view.grab().toImage();
         QVERIFY(close(image.pixel(view.positionOf(1234, 2345)), ColourMap::viridis().at(1)));
-        QVERIFY2(view.legendText().startsWith(QStringLiteral("cell = max |x| of")), qPrintable(view.legendText()));
+        QVERIFY2(view.legendText().startsWith(QStringLiteral("cell = max |w| of")), qPrintable(view.legendText()));
     }
 
     void nanIsHatchedAndCounted()

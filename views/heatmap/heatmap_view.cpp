@@ -250,11 +250,15 @@ std::uint64_t HeatmapView::nonFinite() const
     return count;
 }
 
+QString HeatmapView::reductionText() const
+{
+    return QString::fromLatin1(reductionName(m_reduction)).replace(QStringLiteral("|x|"), m_labels.value);
+}
+
 QString HeatmapView::legendText() const
 {
     const Index side = Index{1} << level();
-    QString text = side == 1 ? tr("cell = one value")
-                             : tr("cell = %1 of %2 × %2").arg(QString::fromLatin1(reductionName(m_reduction))).arg(side);
+    QString text = side == 1 ? tr("cell = one value") : tr("cell = %1 of %2 × %2").arg(reductionText()).arg(side);
     if (m_scale == Scale::Log)
         text += tr(", log colours");
     if (const std::uint64_t bad = nonFinite())
@@ -338,8 +342,11 @@ void HeatmapView::paintAxes(QPainter& painter, const QRect& plot)
     const double sy = plot.height() / m_window.height();
     for (const Index tick : ticks(m_window.left(), m_window.right(), plot.width() / kTickDistance)) {
         const double x = plot.left() + (static_cast<double>(tick) + 0.5 - m_window.left()) * sx;
-        painter.drawText(QRectF(std::max(x - 40, plot.left() - 30.0), plot.bottom() + 2, 80, kAxisHeight / 2.0),
-            Qt::AlignHCenter | Qt::AlignVCenter, session::integerText(tick));
+        const QString label = session::integerText(tick);
+        const double half = painter.fontMetrics().horizontalAdvance(label) / 2.0 + 1;
+        const double middle = std::min(x, width() - half); // the last label ends with the widget
+        painter.drawText(
+            QRectF(middle - half, plot.bottom() + 2, 2 * half, kAxisHeight / 2.0), Qt::AlignHCenter | Qt::AlignVCenter, label);
     }
     painter.drawText(QRect(plot.left(), plot.bottom() + kAxisHeight / 2, plot.width(), kAxisHeight / 2),
         Qt::AlignHCenter | Qt::AlignVCenter, m_labels.columns);
@@ -428,7 +435,7 @@ QString HeatmapView::toolTipAt(QPoint position) const
     QString text
         = QStringLiteral("%1 %2, %3 %4\n%5 = %6")
               .arg(m_labels.rows, span(cellRow << k, m_source->rows()), m_labels.columns, span(cellCol << k, m_source->cols()),
-                  side == 1 ? m_labels.value : QString::fromLatin1(reductionName(m_reduction)), session::numberText(value, 5));
+                  side == 1 ? m_labels.value : reductionText(), session::numberText(value, 5));
     if (const auto bad = it->second.bad(cx, cy))
         text += tr("\n%1 of them NaN or Inf").arg(bad);
     return text;

@@ -67,6 +67,7 @@ private:
     QImage colour(const reduce::Tile& tile) const;
     std::pair<float, float> range() const;
     QString tag(const reduce::TileId& id) const;
+    QString reductionText() const; ///< "max |W|": the reduction of what is shown.
     void dropJobs();
     void paintAxes(QPainter& painter, const QRect& plot);
     void paintLegend(QPainter& painter, const QRect& area);

@@ -5,9 +5,9 @@
 #include "views/heatmap/heatmap_view.h"
 #include "views/plot/plot_view.h"
 #include "views/theme/tokens.h"
+#include "views/widgets/choice_box.h"
 #include "views/widgets/table_view.h"
 
-#include <QComboBox>
 #include <QHBoxLayout>
 #include <QToolButton>
 #include <QVBoxLayout>
@@ -24,6 +24,25 @@ using session::MetricColumn;
 namespace {
 
 enum Show { InputsAndWeights, Inputs, Weights, Spread };
+constexpr int kChoiceWidth = 176;
+constexpr int kSideBySide = 640; ///< Pixels that the heatmap and the table need beside each other.
+
+/// The criteria that a channel meets, in words that fit a column; the header explains them.
+QString criteria(const analysis::OutlierChannel& channel)
+{
+    QStringList words;
+    if (channel.reason.find("massive") != std::string::npos)
+        words << QObject::tr("massive");
+    if (channel.reason.find("shift") != std::string::npos)
+        words << QObject::tr("shifted");
+    if (channel.reason.find("spikes") != std::string::npos)
+        words << QObject::tr("spikes");
+    if (channel.int8)
+        words << QObject::tr("≥ 6");
+    if (channel.overMedian > analysis::OutlierOptions().overMedian)
+        words << QObject::tr("> 5 ×");
+    return words.join(QStringLiteral(", "));
+}
 
 QToolButton* makeToggle(const QString& text, const QString& tip, bool on)
 {
@@ -41,7 +60,7 @@ ChannelsPanel::ChannelsPanel(PanelContext context, QWidget* parent)
     : LayerPanel(context, tr("Channels"), parent)
     , m_chartCard(new Card(tr("Per input channel")))
     , m_plot(new PlotView)
-    , m_what(new QComboBox)
+    , m_what(new ChoiceBox)
     , m_sorted(makeToggle(tr("sorted"), tr("Order the channels by the first series, largest first"), true))
     , m_log(makeToggle(tr("log"), tr("Logarithmic values"), true))
     , m_heatCard(new Card)
@@ -54,6 +73,7 @@ ChannelsPanel::ChannelsPanel(PanelContext context, QWidget* parent)
     m_what->addItem(tr("inputs: max and mean |x|"), Inputs);
     m_what->addItem(tr("weights: max |W|"), Weights);
     m_what->addItem(tr("standard deviation and mean"), Spread);
+    m_what->setMaximumWidth(kChoiceWidth);
     m_chartCard->header()->addWidget(m_what);
     m_chartCard->header()->addWidget(m_sorted);
     m_chartCard->header()->addWidget(m_log);
@@ -66,7 +86,7 @@ ChannelsPanel::ChannelsPanel(PanelContext context, QWidget* parent)
     m_tableCard->addWidget(m_table);
     m_tableCard->setExport([this] { return m_table->metrics()->toCsv(); });
     page()->addWidget(m_chartCard, 4);
-    page()->addWidget(makeRow({m_heatCard, m_tableCard}, {1, 1}), 5);
+    page()->addWidget(makeRow({m_heatCard, m_tableCard}, {1, 1}, kSideBySide), 5);
 
     connect(m_what, &QComboBox::currentIndexChanged, this, &ChannelsPanel::drawChart);
     connect(m_sorted, &QToolButton::toggled, this, &ChannelsPanel::drawChart);
@@ -137,6 +157,7 @@ void ChannelsPanel::drawChart()
     PlotData chart;
     chart.x.title = sorted ? tr("input channels, sorted by %1").arg(sources.front().name) : tr("input channel");
     chart.x.integer = true;
+    chart.x.hover = sorted ? tr("rank") : tr("channel");
     chart.y.title = sources.size() == 1 ? sources.front().name
         : wanted == InputsAndWeights    ? tr("|x| and |W|, as in the model")
         : wanted == Inputs              ? tr("|x|, as in the model")
@@ -150,14 +171,15 @@ void ChannelsPanel::drawChart()
         for (std::size_t i = 0; i < m_order.size(); ++i) {
             series.points.emplace_back(static_cast<double>(i), (*source.values)[static_cast<std::size_t>(m_order[i])]);
             series.keys.push_back(m_order[i]);
-            series.labels.push_back(tr("channel %1").arg(m_order[i]));
+            if (sorted)
+                series.labels.push_back(tr("channel %1").arg(session::integerText(m_order[i])));
         }
         chart.series.push_back(std::move(series));
     }
     if (input && wanted != Weights && wanted != Spread && input->outliers.int8Channels > 0)
         chart.markers.push_back({6.0, tr("6: LLM.int8 threshold"), false, -1});
     m_chartCard->setSubtitle(input
-            ? tr("%1 channels over %2 tokens of the dump, sinks included")
+            ? tr("%1 channels, %2 tokens, sinks included")
                   .arg(session::integerText(input->channels), session::integerText(input->tokens))
             : tr("%1 columns of the weight; inputs need a calibration").arg(session::integerText(view.W->cols())));
     m_plot->setData(std::move(chart));
@@ -173,7 +195,7 @@ void ChannelsPanel::fillTable(const LayerView& view)
         m_tableCard->setTitle(tr("Outlier channels"));
         for (const analysis::OutlierChannel& channel : input->outliers.table) {
             rows.push_back({QVariant::fromValue<qlonglong>(channel.channel), channel.absMax, channel.overMedian,
-                channel.kurtosis, QString::fromStdString(channel.reason)});
+                channel.kurtosis, criteria(channel)});
             keys.emplace_back(QVariant::fromValue<qlonglong>(channel.channel));
         }
         m_tableCard->setSubtitle(rows.empty()
@@ -183,11 +205,16 @@ void ChannelsPanel::fillTable(const LayerView& view)
                       .arg(input->outliers.int8Channels));
         m_table->metrics()->set(
             {{tr("channel"), tr("Number of the input channel, from 0"), MetricColumn::Kind::Integer},
-                {tr("max |x|"), tr("max over tokens of |x_j|, sinks left out"), MetricColumn::Kind::Number},
+                {tr("max |x|"), tr("max over tokens of |x_j|, sinks included"), MetricColumn::Kind::Number},
                 {tr("÷ median"), tr("max |x_j| / median over the channels of max |x|"), MetricColumn::Kind::Number},
                 {tr("kurtosis"), tr("m4 / m2² of the centred values of the channel; a Gaussian has 3"),
                     MetricColumn::Kind::Number},
-                {tr("why"), tr("The criterion that the channel meets"), MetricColumn::Kind::Text}},
+                {tr("why"),
+                    tr("massive: max |x| > 100 and > 1000 × the median channel's mean |x|\nshifted: the mean is more than 3 "
+                       "standard "
+                       "deviations from 0, which a shift removes\nspikes: kurtosis above 50\n≥ 6: the LLM.int8() criterion\n"
+                       "> 5 ×: max |x| against the median channel's"),
+                    MetricColumn::Kind::Text}},
             std::move(rows), std::move(keys));
         return;
     }

@@ -27,6 +27,7 @@ namespace {
 
 constexpr std::size_t kShareBars = 16;
 constexpr int kScoreRows = 12;
+constexpr double kLogRatio = 30; ///< Errors that lie closer together keep a linear axis; KL never does.
 constexpr double kMegabyte = 1e6;
 
 } // namespace
@@ -62,6 +63,7 @@ void ComparePanel::drawBlocks()
         PlotSeries series;
         series.name = nameOf(i);
         series.colour = static_cast<int>(i);
+        series.joinWithin = 1.5; // a block that was not measured is a gap
         for (const auto& [layer, value] : result->value->layers) {
             const model::LayerSpec& spec = model->spec().layers[static_cast<std::size_t>(layer)];
             if (spec.module != current->module || (dump && !value.metrics.hasOutput))
@@ -70,7 +72,8 @@ void ComparePanel::drawBlocks()
             series.keys.push_back(layer);
             series.labels.push_back(QString::fromStdString(spec.name));
         }
-        chart.series.push_back(std::move(series));
+        if (!series.points.empty())
+            chart.series.push_back(std::move(series));
     }
     for (PlotSeries& series : chart.series)
         series.tag = pipelineLetter(static_cast<std::size_t>(series.colour));
@@ -87,7 +90,9 @@ void ComparePanel::drawBlocks()
           });
     m_compareAll->setVisible(missing);
     m_compareAll->setEnabled(!bench().state().pipelines.empty());
-    chart.empty = loading ? tr("Computing; see the jobs.") : tr("Not computed yet: compare on all layers.");
+    chart.empty = loading ? tr("Computing; see the jobs.")
+        : any             ? tr("The dump has no statistics for any %1: calibrate for all layers.").arg(module)
+                          : tr("Not computed yet: compare on all layers.");
     m_blocks->setData(std::move(chart));
 }
 
@@ -104,7 +109,7 @@ void ComparePanel::drawPareto()
     std::vector<QPointF> all;
     // Means over different layers do not compare: only those that every pipeline could measure in the same way.
     std::set<model::LayerIndex> common;
-    std::size_t most = 0;
+    std::size_t layers = 0; ///< That a pipeline was asked to compress.
     bool firstResult = true;
     for (const recipe::Pipeline& pipeline : bench().state().pipelines) {
         const auto* result = bench().modelResult(pipeline);
@@ -115,7 +120,7 @@ void ComparePanel::drawPareto()
             if (!dump || value.metrics.hasOutput)
                 measurable.insert(layer);
         }
-        most = std::max(most, result->value->layers.size());
+        layers = std::max(layers, result->value->layers.size() + static_cast<std::size_t>(result->value->skipped));
         std::set<model::LayerIndex> both;
         std::set_intersection(
             common.begin(), common.end(), measurable.begin(), measurable.end(), std::inserter(both, both.end()));
@@ -155,7 +160,7 @@ void ComparePanel::drawPareto()
         lowest = std::min(lowest, p.y());
         highest = std::max(highest, p.y());
     }
-    chart.y.log = lowest > 0 && highest > 30 * lowest;
+    chart.y.log = lowest > 0 && (measured || highest > kLogRatio * lowest);
     // The front: nothing else is both smaller and better.
     std::sort(all.begin(), all.end(),
         [](const QPointF& a, const QPointF& b) { return a.x() != b.x() ? a.x() < b.x() : a.y() < b.y(); });
@@ -182,8 +187,8 @@ void ComparePanel::drawPareto()
         chart.series.insert(chart.series.begin(), std::move(front));
     m_paretoCard->setSubtitle(all.empty() ? tr("compare on all layers, or evaluate, to fill it")
             : measured                    ? tr("whole model; dashed: Pareto front; click selects")
-            : common.size() < most
-            ? tr("mean over the %1 layers that all could measure; dashed: Pareto front").arg(common.size())
+            : common.size() < layers
+            ? tr("mean of %1 of %2 layers: those that all could measure; dashed: Pareto front").arg(common.size()).arg(layers)
             : tr("mean over the layers; dashed: Pareto front; click selects"));
     chart.empty = tr("One point per pipeline, once it was compared on all layers or evaluated end to end.");
     m_pareto->setData(std::move(chart));
@@ -271,9 +276,16 @@ void ComparePanel::fillScores()
             put(it->first, it->second);
     }
     for (const auto& [key, value] : e.protocol) {
-        if (std::find(first.begin(), first.end(), key) == first.end())
+        if (std::find(first.begin(), first.end(), key) == first.end() && key != "delta_nll_se") // it has no column
             put(key, value);
     }
+    // What the calibrated pipelines were made from; another dump drops the scores.
+    if (const auto& dump = bench().dump())
+        protocol << tr("calibration %1, %2 tokens, policy %3")
+                        .arg(QString::fromStdString(dump->path().filename().string()),
+                            session::integerText(dump->info().tokens), QString::fromStdString(dump->info().policy));
+    else
+        protocol << tr("no calibration");
     m_scoreCard->setSubtitle(tr("the whole model with each pipeline on all layers"));
     m_protocol->setText(tr("Protocol: %1.").arg(protocol.join(QStringLiteral("; "))));
     std::vector<MetricColumn> columns{
@@ -283,12 +295,13 @@ void ComparePanel::fillScores()
         {tr("KL, nats"), tr("Mean over predicted tokens of Σ p ln(p / q), p the float model, q the candidate"),
             MetricColumn::Kind::Number},
         {tr("± se, nats"), tr("Standard error of the mean KL: sd(KL) / √n"), MetricColumn::Kind::Number},
-        {tr("KL p99, nats"), tr("99 % of the tokens have a smaller KL"), MetricColumn::Kind::Number},
-        {tr("same top-1"), tr("Tokens whose most likely token agrees with float / all predicted tokens"),
+        {tr("p99, nats"), tr("KL: 99 % of the tokens have a smaller KL"), MetricColumn::Kind::Number},
+        {tr("top-1"), tr("Same top-1: tokens whose most likely token agrees with float / all predicted tokens"),
             MetricColumn::Kind::Percent},
         {tr("Δ nll, nats"), tr("Mean negative log likelihood minus that of float, paired over windows"),
             MetricColumn::Kind::Number},
-        {tr("bits / weight"), tr("Compressed layers only: all codes, scales, zeros and indices × 1 / number of weights"),
+        {tr("bits"),
+            tr("Bits per weight of the compressed layers only: all codes, scales, zeros and indices × 1 / number of weights"),
             MetricColumn::Kind::Number},
         {tr("file bits"), tr("Every tensor of the checkpoint, those between the layers as well: bits × 1 / number of elements"),
             MetricColumn::Kind::Number},

@@ -12,6 +12,7 @@
 #include <QHBoxLayout>
 #include <QMenu>
 #include <QPushButton>
+#include <QTimer>
 #include <QToolButton>
 #include <QVBoxLayout>
 
@@ -29,7 +30,7 @@ namespace {
 
 constexpr int kChartHeight = 170;
 constexpr int kOptionWidth = 124;
-constexpr int kScoreWidth = 88;
+constexpr int kScoreName = 130; ///< Pixels that the names of the end-to-end table keep.
 constexpr int kOptionRows = 40; ///< More scroll.
 
 } // namespace
@@ -92,7 +93,7 @@ ComparePanel::ComparePanel(PanelContext context, QWidget* parent)
     m_evaluate->setToolTip(
         tr("Perplexity and KL of the whole model with each pipeline on all layers, on a text (Ctrl+Shift+E)"));
     m_options->setMinimumColumnWidth(kOptionWidth);
-    m_scores->setMinimumColumnWidth(kScoreWidth);
+    m_scores->fitColumns(kScoreName);
     m_same->setWordWrap(true);
     m_scoreCard->setExport([this] { return m_scores->metrics()->toCsv(); });
     for (PlotView* plot : {m_blocks, m_pareto, m_shares})
@@ -176,6 +177,7 @@ void ComparePanel::drawCards()
 {
     const std::size_t count = bench().state().pipelines.size();
     m_float->display(bench());
+    const bool grows = !m_cards.empty() && m_cards.size() < count;
     while (m_cards.size() > count) {
         m_cards.back()->deleteLater();
         m_cards.pop_back();
@@ -212,9 +214,12 @@ void ComparePanel::drawCards()
         m_cards[i]->display(bench(), best.contains(i));
     m_row->updateGeometry();
     const auto selected = static_cast<std::size_t>(std::max(bench().selection().state().pipeline, 0));
-    if (selected < count && selected != m_visibleCard) {
-        m_visibleCard = selected;
-        m_row->ensureWidgetVisible(m_cards[selected], kCardGap, 0);
+    const bool other = selected < count && selected != m_visibleCard;
+    m_visibleCard = selected;
+    if (grows || other) {
+        PipelineCard* card = grows ? m_cards.back() : m_cards[selected];
+        // A new card has no place before the row was laid out.
+        QTimer::singleShot(0, card, [this, card] { m_row->ensureWidgetVisible(card, kCardGap, 0); });
     }
 }
 

@@ -4,7 +4,9 @@
 #include "core/session/format_number.h"
 #include "views/panels/pipeline_text.h"
 #include "views/plot/plot_view.h"
+#include "views/widgets/choice_box.h"
 
+#include <QPushButton>
 #include <QVBoxLayout>
 
 #include <cmath>
@@ -16,6 +18,8 @@ using session::numberText;
 using session::percentText;
 
 namespace {
+
+enum What { Weights, Inputs };
 
 PlotSeries steps(const reduce::Histogram& histogram, const QString& name, int colour)
 {
@@ -33,6 +37,8 @@ PlotSeries steps(const reduce::Histogram& histogram, const QString& name, int co
 
 DistributionPanel::DistributionPanel(PanelContext context, QWidget* parent)
     : LayerPanel(context, tr("Distribution"), parent)
+    , m_what(new ChoiceBox)
+    , m_calibrate(new QPushButton(tr("Calibrate…")))
     , m_weightCard(new Card(tr("Weights")))
     , m_weights(new PlotView)
     , m_codeCard(new Card(tr("In code units"), tr("w / s + z before rounding; dashed lines: lowest and highest code")))
@@ -42,8 +48,17 @@ DistributionPanel::DistributionPanel(PanelContext context, QWidget* parent)
     , m_numberCard(new Card(tr("Numbers")))
     , m_numbers(new NumberList)
 {
+    m_what->addItem(tr("weights"), Weights);
+    m_what->addItem(tr("inputs"), Inputs);
+    m_what->setAccessibleName(tr("Weights or inputs"));
+    m_what->setToolTip(tr("The weights W, or what the layer receives: the raw tokens of the dump"));
+    m_weightCard->header()->addWidget(m_what);
     m_weightCard->addWidget(m_weights);
+    m_weightCard->content()->addWidget(m_calibrate, 0, Qt::AlignHCenter);
     m_weightCard->setExport(m_weights);
+    m_calibrate->hide();
+    connect(m_what, &QComboBox::currentIndexChanged, this, &DistributionPanel::markDirty);
+    connect(m_calibrate, &QPushButton::clicked, this, &DistributionPanel::calibrateRequested);
     m_codeCard->addWidget(m_codes);
     m_codeCard->setExport(m_codes);
     m_errorCard->addWidget(m_error);
@@ -67,6 +82,91 @@ void DistributionPanel::refresh(const session::LayerView& /*view*/)
 void DistributionPanel::draw()
 {
     const session::LayerView& view = *bench().layerView().value;
+    const bool inputs = m_what->currentData().toInt() == Inputs;
+    m_weightCard->setTitle(inputs ? tr("Inputs") : tr("Weights"));
+    m_codeCard->setVisible(!inputs);
+    m_errorCard->setTitle(inputs ? tr("Error x − x̂") : tr("Error W − Ŵ"));
+    m_calibrate->setVisible(inputs && !view.inputs);
+    if (inputs)
+        drawInputs(view);
+    else
+        drawWeights(view);
+}
+
+void DistributionPanel::drawInputs(const session::LayerView& view)
+{
+    const auto pipeline = static_cast<std::size_t>(std::max(bench().selection().state().pipeline, 0));
+    const auto result = bench().layerResult(pipeline);
+    const bool known = pipeline < bench().state().pipelines.size();
+    const QString name = known
+        ? session::pipelineLetter(pipeline) + u' ' + pipelineName(bench(), bench().state().pipelines[pipeline])
+        : QString();
+    const bool wantsGrid = known && !bench().state().pipelines[pipeline][recipe::Slot::ActivationGrid].empty();
+    const session::InputDistribution* grid = result.value ? result.value->inputs.get() : nullptr;
+
+    std::vector<NumberList::Item> numbers;
+    PlotData plot;
+    PlotData error;
+    plot.x.title
+        = grid && grid->transformed ? tr("input T x, after the transform of %1").arg(name) : tr("input x, as in the model");
+    plot.y.title = tr("values per bin");
+    plot.y.log = true;
+    plot.y.lo = 0.5; // a bin that holds a single value has a height
+    error.empty
+        = wantsGrid ? tr("Not computed yet.") : tr("The pipeline keeps the inputs as they are: it has no activation grid.");
+    if (!view.inputs) {
+        plot.empty = !bench().dump()
+            ? tr("No calibration yet: run a text through the model and keep raw tokens of every input.")
+            : tr("The dump holds no raw tokens of this input. Calibrate again with raw tokens kept.");
+        error.empty = tr("Needs raw tokens.");
+        m_weightCard->setSubtitle({});
+        m_errorCard->setSubtitle({});
+    } else {
+        const reduce::Histogram& raw = *view.inputs;
+        const QString tokens = tr("%1 raw tokens of the dump × %2 channels")
+                                   .arg(integerText(view.rawTokens->rows()), integerText(view.rawTokens->cols()));
+        if (grid) {
+            plot.series.push_back(steps(grid->before, tr("before"), -1));
+            plot.series.push_back(steps(grid->after, tr("after %1").arg(name), static_cast<int>(pipeline)));
+            for (const float level : grid->levels)
+                plot.markers.push_back({level, {}, true, -4});
+            m_weightCard->setSubtitle(tr("%1; grey: before, colour: on the grid of %2; dashed: its %3 levels%4")
+                                          .arg(tokens, name)
+                                          .arg(grid->levels.size())
+                                          .arg(grid->ranges > 1 ? tr(" (median scale of %1)").arg(grid->ranges) : QString()));
+            error.series.push_back(steps(grid->error, tr("x − x̂"), static_cast<int>(pipeline)));
+            error.x.title = tr("x − x̂, as in the model");
+            error.y.title = tr("values per bin");
+            m_errorCard->setSubtitle(name);
+            numbers.push_back({tr("clipped"), percentText(grid->clippedShare),
+                tr("share of inputs outside their grid by more than half a step"),
+                grid->clippedShare > 0.01 ? "warning" : nullptr});
+            numbers.push_back({tr("kurtosis on the grid"), numberText(grid->after.kurtosis), tr("m4 / m2² of x̂")});
+        } else {
+            plot.series.push_back(steps(raw, tr("inputs"), -1));
+            using State = session::Loadable<session::LayerResult>::State;
+            m_weightCard->setSubtitle(!wantsGrid     ? tokens
+                    : result.state == State::Failed  ? QString::fromStdString(result.error.line())
+                    : result.state == State::Loading ? tr("%1; %2 is being computed").arg(tokens, name)
+                                                     : tokens);
+            m_errorCard->setSubtitle({});
+        }
+        numbers.push_back({tr("kurtosis of x"), numberText(raw.kurtosis),
+            tr("m4 / m2² over all raw tokens and channels together; a Gaussian has 3")});
+        numbers.push_back(
+            {tr("range of x"), QStringLiteral("%1 … %2").arg(numberText(raw.min), numberText(raw.max)), tr("min x … max x")});
+        numbers.push_back({tr("standard deviation"), numberText(std::sqrt(raw.variance)), tr("of all values together")});
+        numbers.push_back({tr("NaN or Inf"), integerText(static_cast<Index>(raw.nonFinite())),
+            tr("raw values that are not finite"), raw.nonFinite() > 0 ? "bad" : nullptr});
+    }
+    m_weights->setData(std::move(plot));
+    m_error->setData(std::move(error));
+    m_codes->setData({});
+    m_numbers->set(numbers);
+}
+
+void DistributionPanel::drawWeights(const session::LayerView& view)
+{
     const auto pipeline = static_cast<std::size_t>(std::max(bench().selection().state().pipeline, 0));
     const auto result = bench().layerResult(pipeline);
     const bool known = pipeline < bench().state().pipelines.size();

@@ -3,24 +3,34 @@
 
 #include "views/panels/panel.h"
 
+class QComboBox;
+class QPushButton;
+
 namespace qs::views {
 
 class PlotView;
 
-/// The weights before and after the selected pipeline, with the levels of its grid and what is clipped.
+/// The weights before and after the selected pipeline, with the levels of its grid and what is clipped; or the layer's inputs,
+/// as the raw tokens of the dump have them, with the activation grid.
 class DistributionPanel : public LayerPanel {
     Q_OBJECT
 public:
     explicit DistributionPanel(PanelContext context, QWidget* parent = nullptr);
     PlotView* plot() const { return m_weights; }
     NumberList* numbers() const { return m_numbers; }
+    QComboBox* what() const { return m_what; }
+    QPushButton* calibrateButton() const { return m_calibrate; }
 
 protected:
     void refresh(const session::LayerView& view) override;
 
 private:
     void draw();
+    void drawWeights(const session::LayerView& view);
+    void drawInputs(const session::LayerView& view);
 
+    QComboBox* m_what;
+    QPushButton* m_calibrate; ///< Where the inputs need a dump with raw tokens.
     Card* m_weightCard;
     PlotView* m_weights;
     Card* m_codeCard;

@@ -19,12 +19,30 @@ using session::integerText;
 
 namespace {
 
-/// The core's sentence serves the command line too, where 1.6e+02 is usual; here it is 160.
-QString verdictText(QString text)
+constexpr double kUsualDamp = 0.01;
+
+/// The core's sentence serves the command line too, where 1.6e+02 and 1536 are usual; here they are 160 and 1,536, and a
+/// condition has the digits that it has in the table below.
+QString verdictText(const analysis::HessianReport& report)
 {
+    QString text = QString::fromStdString(report.verdict);
+    auto exact = [&text](const QString& pattern, double value) {
+        const auto match = QRegularExpression(pattern).match(text);
+        if (match.hasMatch())
+            text.replace(match.capturedStart(1), match.capturedLength(1), humanText(value));
+    };
+    const QString number = QStringLiteral("(\\d+(?:\\.\\d+)?(?:e[+-]\\d+)?)");
+    if (report.condition)
+        exact(QStringLiteral("condition ") + number, *report.condition);
+    for (const auto& step : report.damping)
+        if (step.damp == kUsualDamp)
+            exact(QStringLiteral("the condition to ") + number, step.condition);
     static const QRegularExpression scientific(QStringLiteral("\\d(?:\\.\\d+)?e[+-]\\d+"));
     for (auto match = scientific.match(text); match.hasMatch(); match = scientific.match(text))
         text.replace(match.capturedStart(), match.capturedLength(), humanText(match.captured().toDouble()));
+    static const QRegularExpression plain(QStringLiteral("(?<![\\d.,])\\d{4,}(?![\\d,]|\\.\\d)"));
+    for (auto match = plain.match(text); match.hasMatch(); match = plain.match(text))
+        text.replace(match.capturedStart(), match.capturedLength(), integerText(match.captured().toLongLong()));
     return text;
 }
 
@@ -38,7 +56,7 @@ HessianPanel::HessianPanel(PanelContext context, QWidget* parent)
     , m_diagonal(new PlotView)
     , m_spectrumCard(new Card(tr("Spectrum"), tr("eigenvalues of C, descending")))
     , m_spectrum(new PlotView)
-    , m_dampingCard(new Card(tr("What damping does"), tr("λ = damp × mean(diag C) added to the diagonal")))
+    , m_dampingCard(new Card(tr("What damping does"), tr("damp × mean(diag C) is added to the diagonal")))
     , m_damping(new PlotView)
     , m_numberCard(new Card(tr("Second moment C = Σ x xᵀ / T"), {}))
 {
@@ -69,7 +87,7 @@ void HessianPanel::refresh(const session::LayerView& view)
         return;
     }
     const analysis::HessianReport& h = *input.hessian;
-    m_verdict->setText(verdictText(QString::fromStdString(h.verdict)));
+    m_verdict->setText(verdictText(h));
     m_numberCard->setSubtitle(
         tr("%1 input channels, %2 tokens, the whole dump; the loss has 2C").arg(integerText(h.dims), integerText(h.tokens)));
     const auto optional
@@ -88,7 +106,10 @@ void HessianPanel::refresh(const session::LayerView& view)
             tr("λ max / λ min: how much an error in a weak direction is amplified")},
         {tr("trace"), humanText(h.trace), tr("Σ C_jj = mean |x|²")},
         {tr("λ max"), humanText(h.lambdaMax), tr("largest eigenvalue of C, units of x²")},
-        {tr("λ min"), optional(h.lambdaMin), tr("smallest eigenvalue of C, units of x²")},
+        {tr("λ min"), h.lambdaMin && *h.lambdaMin <= 0 ? QStringLiteral("0") : optional(h.lambdaMin),
+            h.lambdaMin && *h.lambdaMin <= 0
+                ? tr("smallest eigenvalue of C: computed as %1, which is 0 to rounding").arg(humanText(*h.lambdaMin))
+                : tr("smallest eigenvalue of C, units of x²")},
         {tr("share of the largest"), h.trace > 0 ? session::percentText(h.lambdaMax / h.trace) : QStringLiteral("–"),
             tr("λ max / trace")},
         {tr("dead channels"), integerText(static_cast<Index>(h.dead.size())),
@@ -106,20 +127,20 @@ void HessianPanel::refresh(const session::LayerView& view)
     std::stable_sort(m_order.begin(), m_order.end(),
         [&](int a, int b) { return h.diagonal[static_cast<std::size_t>(a)] > h.diagonal[static_cast<std::size_t>(b)]; });
     PlotData diagonal;
-    diagonal.x = {tr("input channels, sorted by C_jj"), false, false, true, {}, {}, {}};
+    diagonal.x = {tr("input channels, sorted by C_jj"), false, false, true, {}, {}, {}, tr("rank")};
     diagonal.y = {tr("C_jj, units of x²"), true, false, false, {}, {}, {}};
     PlotSeries line;
     line.name = tr("C_jj");
     for (std::size_t i = 0; i < m_order.size(); ++i) {
         line.points.emplace_back(static_cast<double>(i), h.diagonal[static_cast<std::size_t>(m_order[i])]);
         line.keys.push_back(m_order[i]);
-        line.labels.push_back(tr("channel %1").arg(m_order[i]));
+        line.labels.push_back(tr("channel %1").arg(integerText(m_order[i])));
     }
     diagonal.series.push_back(std::move(line));
     m_diagonal->setData(std::move(diagonal));
 
     PlotData spectrum;
-    spectrum.x = {tr("number of the eigenvalue, largest first"), false, false, true, {}, {}, {}};
+    spectrum.x = {tr("number of the eigenvalue, largest first"), false, false, true, {}, {}, {}, tr("rank")};
     spectrum.y = {tr("λ, units of x²"), true, false, false, {}, {}, {}};
     PlotSeries values;
     values.name = tr("λ");
@@ -134,15 +155,19 @@ void HessianPanel::refresh(const session::LayerView& view)
     }
     spectrum.series.push_back(std::move(values));
     if (h.rank && *h.rank < h.dims)
-        spectrum.markers.push_back({static_cast<double>(*h.rank), tr("rank %1").arg(*h.rank), true, -2});
+        spectrum.markers.push_back({static_cast<double>(*h.rank), tr("rank %1").arg(integerText(*h.rank)), true, -2});
     if (below > 0)
-        spectrum.note = tr("%1 below 1e-12 of the largest not drawn").arg(below);
+        spectrum.note = tr("%1 below 10⁻¹² of the largest not drawn").arg(integerText(below));
     if (h.eigenvalues.empty())
         spectrum.note = tr("not computed above %1 channels").arg(analysis::HessianOptions().spectrumLimit);
     m_spectrum->setData(std::move(spectrum));
 
     PlotData damping;
     damping.x = {tr("damp, share of mean(diag C)"), true, false, false, {}, {}, {}};
+    if (!h.damping.empty()) { // whole dots at both ends
+        damping.x.lo = h.damping.front().damp / 1.4;
+        damping.x.hi = h.damping.back().damp * 1.4;
+    }
     damping.y = {tr("condition, λ max / λ min"), true, false, false, {}, {}, {}};
     PlotSeries curve;
     curve.name = tr("condition after damping");
@@ -151,10 +176,10 @@ void HessianPanel::refresh(const session::LayerView& view)
     for (const auto& step : h.damping) {
         curve.points.emplace_back(step.damp, step.condition);
         dots.points.emplace_back(step.damp, step.condition);
-        dots.labels.push_back(tr("λ = %1").arg(humanText(step.lambda)));
+        dots.labels.push_back(tr("added to the diagonal: %1").arg(humanText(step.lambda)));
     }
     damping.series = {std::move(curve), std::move(dots)};
-    damping.markers.push_back({0.01, tr("default 0.01"), true, -1});
+    damping.markers.push_back({kUsualDamp, tr("default 0.01"), true, -1});
     m_damping->setData(std::move(damping));
 }
 

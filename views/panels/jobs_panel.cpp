@@ -115,7 +115,9 @@ void JobsPanel::add(session::JobId id)
     row.cancel->setToolTip(tr("Cancel"));
     row.cancel->setAccessibleName(tr("Cancel %1").arg(info->title));
     connect(row.cancel, &QToolButton::clicked, this, [this, id] { m_context.bench.jobs().cancel(id); });
+    row.left = makeLabel({}, "dim");
     top->addWidget(row.text, 1);
+    top->addWidget(row.left);
     top->addWidget(row.cancel);
     row.bar = new QProgressBar;
     row.bar->setRange(0, 1000);
@@ -136,16 +138,17 @@ void JobsPanel::refresh(session::JobId id)
     if (it == m_rows.end() || !info)
         return;
     QString text = info->title;
-    if (info->state == session::JobState::Queued) {
-        text += tr("  ·  waiting");
-    } else {
+    QString left = tr("waiting");
+    if (info->state != session::JobState::Queued) {
         if (!info->text.isEmpty())
             text += QStringLiteral("  ·  ") + info->text;
-        const QString left = session::durationText(info->etaSeconds());
-        if (!left.isEmpty())
-            text += tr("  ·  %1 left").arg(left);
+        left = QStringLiteral("%1 %").arg(static_cast<int>(info->fraction * 100));
+        const QString time = session::durationText(info->etaSeconds());
+        if (!time.isEmpty())
+            left += tr("  ·  %1 left").arg(time);
     }
     it->second.text->setFullText(text);
+    it->second.left->setText(left);
     it->second.bar->setValue(static_cast<int>(info->fraction * 1000));
 }
 
@@ -160,6 +163,12 @@ void JobsPanel::remove(session::JobId id)
     m_none->setVisible(m_rows.empty());
     if (m_rows.empty())
         m_clock.stop();
+}
+
+QString JobsPanel::remaining(session::JobId id) const
+{
+    const auto it = m_rows.find(id);
+    return it == m_rows.end() ? QString() : it->second.left->text();
 }
 
 QToolButton* JobsPanel::cancelButton(session::JobId id) const

@@ -19,12 +19,14 @@ class JobsPanel : public QWidget {
 public:
     explicit JobsPanel(PanelContext context, QWidget* parent = nullptr);
     QToolButton* cancelButton(session::JobId id) const;
+    QString remaining(session::JobId id) const; ///< "63 %  ·  41 s left", as shown.
     QListView* messages() const { return m_messages; }
 
 private:
     struct Row {
         QWidget* widget;
-        ElidedLabel* text;
+        ElidedLabel* text; ///< What runs and where it is; elided.
+        QLabel* left; ///< Share done and time left; never elided.
         QProgressBar* bar;
         QToolButton* cancel;
     };

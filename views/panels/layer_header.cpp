@@ -25,15 +25,16 @@ QString concentration(const metrics::ErrorShares& shares)
     std::vector<double> largest(shares.byInput);
     std::partial_sort(largest.begin(), largest.begin() + kFewChannels, largest.end(), std::greater<>());
     double sum = 0;
-    for (std::size_t i = 0; i < kFewChannels; ++i)
-        sum += largest[i];
+    std::size_t count = 0;
+    while (count < kFewChannels && sum < shares.total / 2) // no more of them than carry half
+        sum += largest[count++];
     const double share = sum / shares.total;
     if (share < 0.15)
         return QObject::tr("the error is spread over the channels");
-    return QObject::tr("%1 of %2 channels carry %3 of the error")
-        .arg(kFewChannels)
-        .arg(shares.byInput.size())
-        .arg(session::percentText(share));
+    const QString channels = session::integerText(static_cast<Index>(shares.byInput.size()));
+    return count == 1 ? QObject::tr("1 of %1 channels carries %2 of the error").arg(channels, session::percentText(share))
+                      : QObject::tr("%1 of %2 channels carry %3 of the error")
+                            .arg(QString::number(count), channels, session::percentText(share));
 }
 
 } // namespace
@@ -102,12 +103,14 @@ void LayerHeader::refresh()
     }
     if (view && view->analysis.input) {
         const analysis::InputAnalysis& input = *view->analysis.input;
+        if (input.hessian && input.hessian->tokensPerChannel < kThinTokens) // first: it bounds what the rest is worth
+            parts.prepend(tr("only %1 tokens per channel").arg(session::numberText(input.hessian->tokensPerChannel)));
         if (input.outliers.maxOverMedian > 5)
             parts << tr("largest channel %1 × the median").arg(session::numberText(input.outliers.maxOverMedian));
         if (input.hessian) {
             const double tokens = input.hessian->tokensPerChannel;
-            parts << (tokens < kThinTokens ? tr("%1 tokens per channel: thin").arg(session::numberText(tokens))
-                                           : tr("%1 tokens per channel").arg(session::numberText(tokens)));
+            if (tokens >= kThinTokens)
+                parts << tr("%1 tokens per channel").arg(session::numberText(tokens));
             if (!input.hessian->dead.empty())
                 parts << tr("%1 dead channels").arg(input.hessian->dead.size());
         }

@@ -11,12 +11,14 @@
 #include <QHeaderView>
 #include <QLineEdit>
 #include <QMenu>
+#include <QPainter>
 #include <QStyledItemDelegate>
 #include <QToolButton>
 #include <QTreeView>
 #include <QVBoxLayout>
 
 #include <algorithm>
+#include <cmath>
 
 namespace qs::views {
 
@@ -24,11 +26,16 @@ using session::LayerTreeModel;
 
 namespace {
 
-constexpr int kPipelineWidth = 62; ///< While nothing is assigned, and in a narrow panel.
 constexpr int kWidePipeline = 104;
-constexpr int kWidePanel = 380;
+constexpr int kBitsWidth = 50;
+constexpr int kTitlePadding = 16; ///< Of a header, with a little air.
+constexpr int kNameWidth = 132; ///< What most names of layers need; the text of the pipeline goes first.
+constexpr int kSmallest = 44;
+constexpr int kBar = 2;
+constexpr int kBadgePad = 5;
 
-/// Draws errors far above the median in the colour for trouble.
+/// Draws errors far above the median in the colour for trouble, errors with a bar, and how many outlier channels a layer has
+/// beside its name.
 class LayerDelegate : public QStyledItemDelegate {
 public:
     using QStyledItemDelegate::QStyledItemDelegate;
@@ -42,6 +49,44 @@ protected:
         else if (index.column() != LayerTreeModel::Layer && index.column() != LayerTreeModel::Error
             && index.data(LayerTreeModel::LayerRole).toInt() < 0)
             option->palette.setColor(QPalette::Text, tokens().dim);
+        if (index.column() == LayerTreeModel::Layer)
+            option->textElideMode = Qt::ElideMiddle; // the block and the end of a name tell layers apart
+    }
+
+    void paint(QPainter* painter, const QStyleOptionViewItem& option, const QModelIndex& index) const override
+    {
+        QStyledItemDelegate::paint(painter, option, index);
+        const bool selected = option.state & QStyle::State_Selected;
+        const double share = index.data(LayerTreeModel::BarRole).toDouble();
+        if (share > 0) {
+            const QRect room = option.rect.adjusted(6, 0, -6, 0);
+            const int width = std::max(1, static_cast<int>(std::lround(room.width() * std::min(share, 1.0))));
+            painter->fillRect(QRect(room.right() + 1 - width, room.bottom() - kBar, width, kBar),
+                selected                                             ? tokens().onAccent
+                    : index.data(LayerTreeModel::WorstRole).toBool() ? tokens().bad
+                                                                     : tokens().line);
+        }
+        const int outliers = index.data(LayerTreeModel::OutlierRole).toInt();
+        if (index.column() != LayerTreeModel::Layer || outliers <= 0)
+            return;
+        const QString text = QString::number(outliers);
+        const QFont font = Theme::instance().font(10);
+        const QSize size(std::max(QFontMetrics(font).horizontalAdvance(text) + 2 * kBadgePad, 16), 15);
+        const int name = option.fontMetrics.horizontalAdvance(index.data().toString());
+        if (name + size.width() + 20 > option.rect.width()) // the name needs the place
+            return;
+        const QRectF badge(
+            QPointF(option.rect.right() - size.width() - 4, option.rect.center().y() - size.height() / 2.0 + 0.5),
+            QSizeF(size));
+        painter->save();
+        painter->setRenderHint(QPainter::Antialiasing);
+        painter->setPen(QPen(selected ? tokens().onAccent : tokens().line, 1));
+        painter->setBrush(selected ? QBrush(Qt::NoBrush) : QBrush(tokens().raised));
+        painter->drawRoundedRect(badge, size.height() / 2.0, size.height() / 2.0);
+        painter->setFont(font);
+        painter->setPen(selected ? tokens().onAccent : tokens().dim);
+        painter->drawText(badge, Qt::AlignCenter, text);
+        painter->restore();
     }
 };
 
@@ -53,6 +98,7 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
     , m_proxy(new session::LayerFilterModel(this))
     , m_filter(new QLineEdit)
     , m_blocks(new QToolButton)
+    , m_columns(new QToolButton)
     , m_problem(makeLabel({}, "bad"))
     , m_tree(new QTreeView)
 {
@@ -64,6 +110,8 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
     m_blocks->setText(tr("Blocks"));
     m_blocks->setCheckable(true);
     m_blocks->setToolTip(tr("Group by block instead of one ranked list"));
+    m_columns->setText(tr("Columns"));
+    m_columns->setToolTip(tr("Which numbers the list shows and sorts by; also by a right click on its header"));
     m_problem->hide();
     m_problem->setWordWrap(true);
     m_problem->setContentsMargins(10, 2, 10, 4);
@@ -81,14 +129,12 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
     m_tree->setFrameShape(QFrame::NoFrame);
     QHeaderView* header = m_tree->header();
     header->setStretchLastSection(false);
+    header->setMinimumSectionSize(kSmallest);
+    header->setDefaultSectionSize(kSmallest); // fitColumns() gives them the place of their titles
     for (int column = LayerTreeModel::Error + 1; column < LayerTreeModel::ColumnCount; ++column)
         header->setSectionHidden(column, true);
     header->setSectionResizeMode(QHeaderView::Interactive);
     header->setSectionResizeMode(LayerTreeModel::Layer, QHeaderView::Stretch);
-    header->resizeSection(LayerTreeModel::Pipeline, kPipelineWidth);
-    header->resizeSection(LayerTreeModel::Bits, 62);
-    header->resizeSection(LayerTreeModel::Error, 112);
-    header->setMinimumSectionSize(44);
     header->setContextMenuPolicy(Qt::CustomContextMenu);
     m_tree->sortByColumn(LayerTreeModel::Error, Qt::DescendingOrder);
 
@@ -97,6 +143,7 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
     top->setContentsMargins(8, 8, 8, 4);
     top->addWidget(m_filter, 1);
     top->addWidget(m_blocks);
+    top->addWidget(m_columns);
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(0, 0, 0, 0);
     layout->setSpacing(0);
@@ -122,7 +169,22 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
         m_pulling = false;
         pullSelection();
     });
-    connect(header, &QHeaderView::customContextMenuRequested, this, &LayersPanel::chooseColumns);
+    connect(header, &QHeaderView::customContextMenuRequested, this,
+        [this](const QPoint& position) { chooseColumns(m_tree->header()->mapToGlobal(position)); });
+    connect(m_columns, &QToolButton::clicked, this,
+        [this] { chooseColumns(m_columns->mapToGlobal(QPoint(0, m_columns->height()))); });
+    connect(header, &QHeaderView::sortIndicatorChanged, this, &LayersPanel::fitColumns);
+    connect(m_proxy, &QAbstractItemModel::headerDataChanged, this, &LayersPanel::fitColumns);
+    // After another order the old scroll position shows layers that nobody asked for.
+    m_reveal.setSingleShot(true);
+    m_reveal.setInterval(0);
+    connect(&m_reveal, &QTimer::timeout, this, [this] {
+        if (const QModelIndex current = m_tree->currentIndex(); current.isValid())
+            m_tree->scrollTo(current);
+        else
+            m_tree->scrollToTop();
+    });
+    connect(m_proxy, &QAbstractItemModel::layoutChanged, &m_reveal, qOverload<>(&QTimer::start));
     connect(m_tree->selectionModel(), &QItemSelectionModel::selectionChanged, this, &LayersPanel::pushSelection);
     connect(m_tree->selectionModel(), &QItemSelectionModel::currentChanged, this, &LayersPanel::pushSelection);
     connect(&m_context.bench.selection(), &session::SelectionModel::changed, this,
@@ -160,6 +222,7 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
     m_tree->setContextMenuPolicy(Qt::CustomContextMenu);
     connect(m_tree, &QTreeView::customContextMenuRequested, this, &LayersPanel::showRowMenu);
     connect(&m_context.bench.document(), &session::SessionDocument::changed, this, &LayersPanel::fitColumns);
+    connect(&m_context.bench, &session::Workbench::assignedChanged, this, &LayersPanel::fitColumns);
     auto* clear = new QAction(m_filter);
     clear->setShortcut(Qt::Key_Escape);
     clear->setShortcutContext(Qt::WidgetShortcut);
@@ -174,14 +237,37 @@ void LayersPanel::resizeEvent(QResizeEvent* event)
     fitColumns();
 }
 
+int LayersPanel::titleWidth(int column) const
+{
+    const QFontMetrics metrics(Theme::instance().font(kSmallPx));
+    return metrics.horizontalAdvance(m_proxy->headerData(column, Qt::Horizontal).toString()) + kTitlePadding;
+}
+
 void LayersPanel::fitColumns()
 {
-    // In a narrow panel the names need the place more than an empty column.
-    const bool wide = width() >= kWidePanel;
+    QHeaderView* header = m_tree->header();
     const bool assigned = !m_context.bench.state().recipe.rules.empty();
-    m_tree->header()->resizeSection(LayerTreeModel::Pipeline, wide && assigned ? kWidePipeline : kPipelineWidth);
+    if (!m_columnsChosen) // the order stays: what is assigned gets a column of its own
+        m_tree->setColumnHidden(LayerTreeModel::Assigned, !assigned);
+    m_context.bench.layers().setBrief(!header->isSectionHidden(LayerTreeModel::Assigned));
+    int taken = kNameWidth;
+    for (int column = LayerTreeModel::Bits; column < LayerTreeModel::ColumnCount; ++column) {
+        if (header->isSectionHidden(column))
+            continue;
+        // A title that is cut says something else; a width that the user dragged stays.
+        int& fitted = m_fitted[static_cast<std::size_t>(column)];
+        if (fitted == 0 || fitted == header->sectionSize(column)) {
+            fitted = std::max(titleWidth(column), column == LayerTreeModel::Bits ? kBitsWidth : kSmallest);
+            header->resizeSection(column, fitted);
+        }
+        taken += header->sectionSize(column);
+    }
+    // Names need their place more than the pipeline's does.
+    const int left = m_tree->viewport()->width() - taken;
+    const int least = titleWidth(LayerTreeModel::Pipeline);
     if (!m_columnsChosen)
-        m_tree->setColumnHidden(LayerTreeModel::Pipeline, !wide && !assigned);
+        m_tree->setColumnHidden(LayerTreeModel::Pipeline, left < least);
+    header->resizeSection(LayerTreeModel::Pipeline, std::clamp(left, least, std::max(least, assigned ? kWidePipeline : 0)));
 }
 
 void LayersPanel::showRowMenu(const QPoint& position)
@@ -195,7 +281,11 @@ void LayersPanel::showRowMenu(const QPoint& position)
     menu->setAttribute(Qt::WA_DeleteOnClose);
     const auto selected = m_context.bench.selection().state().layers;
     if (!selected.empty() && pipeline < m_context.bench.state().pipelines.size()) {
-        menu->addAction(tr("Assign pipeline %1").arg(session::pipelineLetter(pipeline)), this, [this, selected, pipeline] {
+        const auto all = m_context.bench.withPartners(selected).size();
+        QAction* assign
+            = menu->addAction(all == 1 ? tr("Assign pipeline %1").arg(session::pipelineLetter(pipeline))
+                                       : tr("Assign pipeline %1 to %2 layers").arg(session::pipelineLetter(pipeline)).arg(all));
+        connect(assign, &QAction::triggered, this, [this, selected, pipeline] {
             const recipe::Pipeline copy = m_context.bench.state().pipelines[pipeline];
             pushEdit(
                 m_context.undo, m_context.bench.document(), tr("assign"), {}, [&] { m_context.bench.assign(selected, &copy); });
@@ -277,16 +367,13 @@ void LayersPanel::pullSelection()
     m_pulling = false;
 }
 
-void LayersPanel::chooseColumns(const QPoint& position)
+void LayersPanel::chooseColumns(const QPoint& globalPosition)
 {
     auto* menu = new QMenu(this);
     menu->setAttribute(Qt::WA_DeleteOnClose);
     menu->setObjectName(QStringLiteral("columnMenu"));
     menu->setToolTipsVisible(true);
     for (int column = LayerTreeModel::Pipeline; column < LayerTreeModel::ColumnCount; ++column) {
-        // With a dump the error column shows just this until something is assigned.
-        if (column == LayerTreeModel::Sensitivity && m_context.bench.layers().errorKind() == session::ErrorKind::RtnOutput)
-            continue;
         if (column >= LayerTreeModel::FirstCompared + m_context.bench.layers().comparedCount())
             break;
         if (column == LayerTreeModel::FirstCompared)
@@ -298,8 +385,11 @@ void LayersPanel::chooseColumns(const QPoint& position)
         connect(action, &QAction::toggled, this, [this, column](bool on) {
             m_columnsChosen = true;
             m_tree->setColumnHidden(column, !on);
-            if (!on)
+            if (!on) {
+                if (column == m_proxy->sortColumn()) // a list sorted by what is not there explains nothing
+                    m_tree->sortByColumn(LayerTreeModel::Error, Qt::DescendingOrder);
                 return;
+            }
             m_tree->sortByColumn(column, column == LayerTreeModel::TokensPerChannel ? Qt::AscendingOrder : Qt::DescendingOrder);
             if (LayerTreeModel::needsSpectra(column))
                 m_context.bench.measureSpectra();
@@ -307,7 +397,7 @@ void LayersPanel::chooseColumns(const QPoint& position)
                 m_context.bench.compareModel();
         });
     }
-    menu->popup(m_tree->header()->mapToGlobal(position));
+    menu->popup(globalPosition);
 }
 
 } // namespace qs::views

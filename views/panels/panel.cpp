@@ -3,10 +3,12 @@
 
 #include "views/theme/tokens.h"
 
+#include <QBoxLayout>
 #include <QGridLayout>
-#include <QHBoxLayout>
 #include <QScrollArea>
 #include <QVBoxLayout>
+
+#include <algorithm>
 
 namespace qs::views {
 
@@ -154,6 +156,7 @@ void NumberList::set(const std::vector<Item>& items, int columns)
     for (int i = 0; i < static_cast<int>(items.size()); ++i) {
         const Item& item = items[static_cast<std::size_t>(i)];
         auto* name = new ElidedLabel(item.name, "dim");
+        name->setBrief(item.brief);
         auto* value = makeLabel(item.value, item.role);
         value->setAlignment(Qt::AlignRight | Qt::AlignVCenter);
         value->setTextInteractionFlags(Qt::TextSelectableByMouse);
@@ -177,10 +180,47 @@ QString NumberList::value(const QString& name) const
     return {};
 }
 
-QWidget* makeRow(const std::vector<QWidget*>& widgets, const std::vector<int>& stretches)
+namespace {
+
+class FoldingRow : public QWidget {
+public:
+    explicit FoldingRow(int sideBySide)
+        : m_layout(new QBoxLayout(QBoxLayout::LeftToRight, this))
+        , m_sideBySide(sideBySide)
+    {
+    }
+    QBoxLayout* boxes() const { return m_layout; }
+    QSize minimumSizeHint() const override
+    {
+        // Folded, it is as narrow as its widest part: else the row itself would keep the window from becoming narrow.
+        QSize size = m_layout->minimumSize();
+        if (m_sideBySide > 0) {
+            int widest = 0;
+            for (int i = 0; i < m_layout->count(); ++i)
+                widest = std::max(widest, m_layout->itemAt(i)->minimumSize().width());
+            size.setWidth(widest);
+        }
+        return size;
+    }
+
+protected:
+    void resizeEvent(QResizeEvent* event) override
+    {
+        m_layout->setDirection(width() < m_sideBySide ? QBoxLayout::TopToBottom : QBoxLayout::LeftToRight);
+        QWidget::resizeEvent(event);
+    }
+
+private:
+    QBoxLayout* m_layout;
+    int m_sideBySide;
+};
+
+} // namespace
+
+QWidget* makeRow(const std::vector<QWidget*>& widgets, const std::vector<int>& stretches, int sideBySide)
 {
-    auto* row = new QWidget;
-    auto* layout = new QHBoxLayout(row);
+    auto* row = new FoldingRow(sideBySide);
+    QBoxLayout* layout = row->boxes();
     layout->setContentsMargins(0, 0, 0, 0);
     layout->setSpacing(kCardGap);
     for (std::size_t i = 0; i < widgets.size(); ++i)

@@ -74,6 +74,7 @@ public:
         QString value;
         QString toolTip; ///< The formula.
         const char* role = nullptr;
+        QString brief = {}; ///< The name where there is little room.
     };
     explicit NumberList(QWidget* parent = nullptr);
     void set(const std::vector<Item>& items, int columns = 1);
@@ -84,7 +85,7 @@ private:
     std::vector<Item> m_items;
 };
 
-/// A row of widgets of equal weight.
-QWidget* makeRow(const std::vector<QWidget*>& widgets, const std::vector<int>& stretches = {});
+/// A row of widgets; one above the other where it is narrower than `sideBySide`.
+QWidget* makeRow(const std::vector<QWidget*>& widgets, const std::vector<int>& stretches = {}, int sideBySide = 0);
 
 } // namespace qs::views

@@ -3,9 +3,9 @@
 
 #include "views/theme/tokens.h"
 #include "views/widgets/card.h"
+#include "views/widgets/choice_box.h"
 
 #include <QCheckBox>
-#include <QComboBox>
 #include <QDoubleSpinBox>
 #include <QGridLayout>
 #include <QHBoxLayout>
@@ -208,7 +208,7 @@ ParameterForm::Row ParameterForm::makeSpin(const ParameterSpec& spec)
 ParameterForm::Row ParameterForm::makeCombo(const ParameterSpec& spec)
 {
     Row row;
-    auto* combo = new QComboBox;
+    auto* combo = new ChoiceBox;
     combo->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
     combo->setMinimumContentsLength(6);
     const QString name = QString::fromStdString(spec.name);

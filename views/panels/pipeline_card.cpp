@@ -13,6 +13,7 @@
 #include <QVBoxLayout>
 
 #include <cmath>
+#include <map>
 
 namespace qs::views {
 
@@ -20,6 +21,10 @@ using session::numberText;
 using session::percentText;
 
 namespace {
+
+constexpr int kFloatWidth = 112;
+constexpr double kMostlySinks = 0.5; ///< Share of the input energy above which the error is that of a few positions.
+constexpr int kNarrowest = 128; ///< Of a pipeline's card; more of them scroll.
 
 /// What the last evaluation says of a pipeline on all layers; null when it was not in it.
 const session::Evaluation::Candidate* evaluated(const session::Workbench& bench, const recipe::Pipeline& pipeline)
@@ -48,6 +53,10 @@ QString provenance(const session::Workbench& bench, const session::LayerResult& 
         text += QObject::tr("\ndump %1: %2 tokens, policy %3")
                     .arg(QString::fromStdString(dump->path().filename().string()), session::integerText(dump->info().tokens),
                         QString::fromStdString(dump->info().policy));
+    text += result.siteLayers.size() > 1 ? QObject::tr("\nfirst computed in %1, fitted over the %2 layers of the site")
+                                               .arg(secondsText(result.seconds))
+                                               .arg(result.siteLayers.size())
+                                         : QObject::tr("\nfirst computed in %1").arg(secondsText(result.seconds));
     return text + QObject::tr("\nseed 0");
 }
 
@@ -60,16 +69,14 @@ FloatCard::FloatCard(QWidget* parent)
     , m_numbers(new NumberList)
 {
     setObjectName(QStringLiteral("card"));
-    setFixedWidth(168);
+    setFixedWidth(kFloatWidth);
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(kCardPadding, kCardPadding + 3, kCardPadding, kCardPadding);
     layout->setSpacing(kGrid);
     layout->addWidget(makeLabel(tr("Float"), "cardtitle"));
     layout->addWidget(m_summary);
-    auto* big = new QHBoxLayout;
-    big->addWidget(m_headline);
-    big->addWidget(new ElidedLabel(tr("reference"), "dim"), 1);
-    layout->addLayout(big);
+    layout->addWidget(m_headline);
+    layout->addWidget(new ElidedLabel(tr("reference"), "small"));
     layout->addWidget(m_numbers);
     layout->addStretch(1);
     setToolTip(tr("The layer as it is stored; errors are measured against it"));
@@ -81,18 +88,18 @@ void FloatCard::display(const session::Workbench& bench)
     const auto model = bench.model();
     if (!layer || !model)
         return;
-    m_summary->setFullText(tr("as stored, %1").arg(QString::fromLatin1(dtypeName(layer->dtype))));
+    m_summary->setFullText(tr("%1 stored").arg(QString::fromLatin1(dtypeName(layer->dtype))));
     std::vector<NumberList::Item> items;
     if (const io::TensorInfo* tensor = model->tensor(layer->weight)) {
         const double bytes = static_cast<double>(tensor->bytes);
         const double weights = static_cast<double>(layer->in) * static_cast<double>(layer->out);
-        items.push_back({tr("bits / weight"), QString::number(bytes * 8 / weights, 'f', 2),
-            tr("stored bytes of the layer × 8 / number of weights")});
-        items.push_back({tr("layer"), session::bytesText(bytes), tr("stored bytes of the layer")});
+        items.push_back({tr("bits"), QString::number(bytes * 8 / weights, 'f', 2),
+            tr("bits per weight: stored bytes of the layer × 8 / number of weights")});
+        items.push_back({tr("size"), session::bytesText(bytes), tr("stored bytes of the layer")});
     }
     if (const auto& evaluation = bench.evaluation().value)
-        items.push_back({tr("perplexity"), numberText(evaluation->reference.perplexity, 4),
-            tr("exp(mean negative log likelihood) of the whole model on the evaluated text")});
+        items.push_back({tr("ppl"), numberText(evaluation->reference.perplexity, 4),
+            tr("perplexity: exp(mean negative log likelihood) of the whole model on the evaluated text")});
     m_numbers->set(items);
 }
 
@@ -104,12 +111,13 @@ PipelineCard::PipelineCard(std::size_t index, QWidget* parent)
     , m_headline(makeLabel({}, "headline"))
     , m_unit(new ElidedLabel({}, "small"))
     , m_numbers(new NumberList)
+    , m_note(makeLabel({}, "small"))
     , m_remove(new QToolButton)
 {
     setObjectName(QStringLiteral("card"));
     setFocusPolicy(Qt::TabFocus);
     setCursor(Qt::PointingHandCursor);
-    setMinimumWidth(184);
+    setMinimumWidth(kNarrowest);
     m_remove->setText(QStringLiteral("×"));
     m_remove->setToolTip(tr("Remove this pipeline from the comparison"));
     m_remove->setAccessibleName(tr("Remove pipeline %1").arg(session::pipelineLetter(index)));
@@ -121,11 +129,12 @@ PipelineCard::PipelineCard(std::size_t index, QWidget* parent)
     top->addWidget(m_remove);
     layout->addLayout(top);
     layout->addWidget(m_summary);
-    auto* big = new QHBoxLayout;
-    big->addWidget(m_headline);
-    big->addWidget(m_unit, 1);
-    layout->addLayout(big);
+    layout->addWidget(m_headline);
+    layout->addWidget(m_unit);
     layout->addWidget(m_numbers);
+    layout->addWidget(m_note);
+    layout->addStretch(1);
+    m_note->setWordWrap(true);
     connect(m_remove, &QToolButton::clicked, this, [this] { Q_EMIT removeRequested(static_cast<int>(m_index)); });
 }
 
@@ -145,6 +154,7 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
     const auto result = bench.layerResult(m_index);
     const QString none = QStringLiteral("–");
     std::vector<NumberList::Item> items;
+    QStringList notes;
     const char* role = "headline";
     m_headline->setStyleSheet({});
     if (result.state == State::Ready) {
@@ -156,15 +166,19 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
         m_unit->setToolTip(error.formula);
         m_headline->setToolTip(provenance(bench, r, error));
         const bool apart = m.hasOutput && m.outputErrorFit > 0 && std::abs(m.outputError / m.outputErrorFit - 1) > 0.2;
-        items.push_back({tr("error on fit"), m.hasOutput ? percentText(m.outputErrorFit) : none,
-            apart ? tr("tr(dW C dWᵀ) / tr(W C Wᵀ) with C of the fit part; holdout and fit differ by more than 20 %: too few "
-                       "calibration tokens")
+        const QString fit = m.hasOutput ? percentText(m.outputErrorFit) : none;
+        items.push_back({tr("error on fit"),
+            apart ? tr("%1  ! %2×").arg(fit, numberText(m.outputError / m.outputErrorFit, 2)) : fit,
+            apart ? tr("tr(dW C dWᵀ) / tr(W C Wᵀ) with C of the fit part; the holdout's error is %1 times that: more than 20 % "
+                       "apart says too few calibration tokens")
+                        .arg(numberText(m.outputError / m.outputErrorFit, 2))
                   : tr("tr(dW C dWᵀ) / tr(W C Wᵀ) with C of the fit part"),
             apart ? "warning" : nullptr});
         items.push_back({tr("bits / weight"), QString::number(r.bits.perWeight(), 'f', 2),
             tr("(codes + scales + zeros + indices, in bits) / number of weights")});
         items.push_back({tr("weight SQNR"), tr("%1 dB").arg(numberText(m.weightSqnrDb)), tr("10 log10(Σ W² / Σ dW²)")});
-        items.push_back({tr("zeros"), percentText(r.sparsity), tr("weights of Ŵ that are 0 / all weights")});
+        if (!pipeline[recipe::Slot::Pruner].empty())
+            items.push_back({tr("zeros"), percentText(r.sparsity), tr("weights of Ŵ that are 0 / all weights")});
         if (!pipeline[recipe::Slot::ActivationGrid].empty())
             items.push_back({tr("weights only"), m.hasOutput ? percentText(m.outputError) : none,
                 tr("tr(dW C dWᵀ) / tr(W C Wᵀ): the error without quantizing the inputs")});
@@ -178,9 +192,10 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
             items.push_back({tr("KL, all layers"), whole ? humanText(whole->scores.klMean) : none,
                 tr("Σ p ln(p / q) per predicted token in nats, p the float model, q with this pipeline on all layers")});
         }
-        items.push_back({tr("time"), secondsText(r.seconds),
-            r.siteLayers.size() > 1 ? tr("wall time, fitted over the %1 layers of the site").arg(r.siteLayers.size())
-                                    : tr("wall time of the compression of this layer")});
+        if (m.hasOutput && m.sinkShare > kMostlySinks)
+            notes << tr("%1 % of the input energy is in the first %2 positions: the error speaks of them")
+                         .arg(static_cast<int>(m.sinkShare * 100))
+                         .arg(stats::kSinkPositions);
         if (best)
             m_headline->setStyleSheet(QStringLiteral("color: %1").arg(tokens().good.name()));
     } else if (result.state == State::Loading) {
@@ -197,6 +212,26 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
         m_headline->setText(QStringLiteral("–"));
         m_unit->setFullText({});
     }
+    if (const auto verdict = targetVerdict(bench, pipeline)) {
+        items.push_back({tr("%1 loads it").arg(verdict->runtime),
+            verdict->loads       ? tr("yes")
+                : verdict->known ? tr("no")
+                                 : tr("unknown"),
+            verdict->full, verdict->loads ? nullptr : "warning"});
+        if (!verdict->loads)
+            notes << verdict->why;
+    }
+    const std::map<QString, QString> briefs{{tr("error on fit"), tr("on fit")}, {tr("bits / weight"), tr("bits")},
+        {tr("weight SQNR"), tr("SQNR")}, {tr("perplexity"), tr("ppl")}, {tr("KL, all layers"), tr("KL")},
+        {tr("weights only"), tr("weights")}};
+    for (NumberList::Item& item : items) {
+        if (const auto brief = briefs.find(item.name); brief != briefs.end())
+            item.brief = brief->second;
+        else if (item.name.endsWith(tr(" loads it")))
+            item.brief = item.name.chopped(tr(" loads it").size());
+    }
+    m_note->setText(notes.join(u'\n'));
+    m_note->setVisible(!notes.isEmpty());
     setRole(m_headline, role);
     m_numbers->set(items);
     setAccessibleName(m_name->fullText() + QStringLiteral(", ") + m_headline->text());

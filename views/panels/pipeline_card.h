@@ -31,6 +31,7 @@ public:
     QString headline() const;
     QString title() const { return m_name->fullText(); }
     NumberList* numbers() const { return m_numbers; }
+    QString note() const { return m_note->text(); } ///< What the numbers alone would not say.
 
 Q_SIGNALS:
     void clicked(int index);
@@ -49,6 +50,7 @@ private:
     QLabel* m_headline;
     ElidedLabel* m_unit;
     NumberList* m_numbers;
+    QLabel* m_note;
     QToolButton* m_remove;
 };
 

@@ -24,6 +24,8 @@ using recipe::Slot;
 namespace {
 
 constexpr int kCommitDelay = 250; ///< Milliseconds without a change before the document takes it.
+constexpr std::size_t kMostNamed = 8; ///< Layers that a tool tip names.
+constexpr int kPreviewLines = 4; ///< Weight error, output error in up to two lines, the target.
 constexpr int kHeavyPreviewDelay = 400; ///< Before a preview that is not RTN-like starts.
 
 QString slotTitle(Slot slot)
@@ -54,6 +56,7 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     , m_methods(new QToolButton)
     , m_preview(makeLabel({}, "cardtitle"))
     , m_previewOutput(makeLabel({}, "dim"))
+    , m_target(new ElidedLabel({}, "dim"))
     , m_problem(makeLabel({}, "bad"))
     , m_assign(new QPushButton(tr("Assign to selection")))
     , m_more(new QToolButton)
@@ -81,10 +84,6 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     m_previewOutput->setObjectName(QStringLiteral("previewOutput"));
     m_previewOutput->setWordWrap(true);
     m_previewOutput->setAlignment(Qt::AlignTop | Qt::AlignLeft);
-    m_previewOutput->setMinimumHeight(2 * m_previewOutput->fontMetrics().lineSpacing() + 2); // nothing jumps when it grows
-    m_assign->setToolTip(
-        tr("The selected layers and what must change with them: their fusion groups (q, k, v; gate, up) and the "
-           "other consumers of a transformed input"));
     m_methods->setToolTip(tr("Replace the pipeline by a published method"));
     m_methods->setAccessibleName(tr("Methods"));
     m_problem->setWordWrap(true);
@@ -129,11 +128,16 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     layout->addLayout(top);
     layout->addWidget(area, 1);
     layout->addWidget(m_problem);
-    auto* previews = new QVBoxLayout;
+    auto* previewBox = new QWidget;
+    auto* previews = new QVBoxLayout(previewBox);
+    previews->setContentsMargins(0, 0, 0, 0);
     previews->setSpacing(2);
     previews->addWidget(m_preview);
     previews->addWidget(m_previewOutput);
-    layout->addLayout(previews);
+    previews->addWidget(m_target);
+    previews->addStretch(1);
+    previewBox->setMinimumHeight(kPreviewLines * (m_previewOutput->fontMetrics().lineSpacing() + 2)); // nothing jumps
+    layout->addWidget(previewBox);
     layout->addLayout(assign);
 
     m_commitTimer.setSingleShot(true);
@@ -160,6 +164,7 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     });
     fillMethods();
     rebuild();
+    pull();
 }
 
 std::size_t PipelineEditor::index() const
@@ -204,6 +209,7 @@ void PipelineEditor::pull()
     const recipe::Pipeline now = index() < pipelines.size() ? pipelines[index()] : recipe::Pipeline{};
     const auto count = m_context.bench.selection().state().layers.size();
     m_assign->setEnabled(count > 0 && !now.empty());
+    nameAssign();
     m_more->setEnabled(m_context.bench.model() != nullptr && !now.empty());
     m_methods->setEnabled(m_context.bench.model() != nullptr);
     m_title->setText(index() < pipelines.size() ? tr("Pipeline %1").arg(session::pipelineLetter(index())) : tr("No pipeline"));
@@ -233,6 +239,30 @@ void PipelineEditor::pull()
         }
     }
     preview();
+}
+
+void PipelineEditor::nameAssign()
+{
+    const auto& selected = m_context.bench.selection().state().layers;
+    const auto all = m_context.bench.withPartners(selected);
+    const auto more = all.size() - std::min(all.size(), selected.size());
+    m_assign->setText(selected.empty() ? tr("Assign to selection")
+            : more > 0                 ? tr("Assign to %1 + %2 fused layers").arg(selected.size()).arg(more)
+            : all.size() == 1          ? tr("Assign to this layer")
+                                       : tr("Assign to %1 layers").arg(all.size()));
+    QString tip = tr("The selected layers and what must change with them: their fusion groups (q, k, v; gate, up) and the "
+                     "other consumers of a transformed input");
+    for (std::size_t i = 0, named = 0; i < all.size() && more > 0; ++i) {
+        if (std::find(selected.begin(), selected.end(), all[i]) != selected.end())
+            continue;
+        if (++named > kMostNamed) {
+            tip += QStringLiteral("\n…");
+            break;
+        }
+        if (const model::LayerSpec* layer = m_context.bench.layerSpec(all[i]))
+            tip += tr("\nalso %1").arg(QString::fromStdString(layer->name));
+    }
+    m_assign->setToolTip(tip);
 }
 
 void PipelineEditor::rebuild()
@@ -403,6 +433,7 @@ void PipelineEditor::setOnScreen(bool onScreen)
 
 void PipelineEditor::preview()
 {
+    showTarget();
     if (m_pipeline.empty() || !m_context.bench.layerView().ready()) {
         showPreview();
         return;
@@ -412,8 +443,22 @@ void PipelineEditor::preview()
         m_previewTimer.start(interactive() ? 0 : kHeavyPreviewDelay);
 }
 
+void PipelineEditor::showTarget()
+{
+    const auto verdict = targetVerdict(m_context.bench, m_pipeline);
+    const QString text = !verdict ? QString()
+        : verdict->loads          ? tr("%1 loads it: %2").arg(verdict->runtime, verdict->why)
+        : verdict->known          ? tr("%1 does not load it: %2").arg(verdict->runtime, verdict->why)
+                                  : tr("whether %1 loads it is not known: %2").arg(verdict->runtime, verdict->why);
+    m_target->setFullText(text);
+    if (verdict)
+        m_target->setToolTip(QStringLiteral("%1\n%2").arg(text, verdict->full));
+    setRole(m_target, verdict && !verdict->loads ? "warning" : "dim");
+}
+
 void PipelineEditor::showPreview()
 {
+    showTarget();
     using State = session::Loadable<session::Preview>::State;
     using session::percentText;
     const auto& preview = m_context.bench.preview();
@@ -449,7 +494,7 @@ void PipelineEditor::showPreview()
     if (!m_pipeline[Slot::ActivationGrid].empty() && p.outputError)
         m_previewOutput->setText(m_previewOutput->text() + tr(", weights only"));
     m_previewOutput->setText(m_previewOutput->text() + QStringLiteral("  ·  ")
-        + (loading ? QStringLiteral("…") : tr("%1 ms").arg(qRound(p.milliseconds))));
+        + (loading ? QStringLiteral("…") : tr("%1\u00a0ms").arg(qRound(p.milliseconds))));
     m_preview->setToolTip(tr("Σ dW² / Σ W² over all weights of the layer, dW = W − Ŵ"));
     m_previewOutput->setToolTip(tr("tr(dW C dWᵀ) / tr(W C Wᵀ), C of the %1; first over %2 rows chosen by seed 0, then over all")
                                     .arg(holdout ? tr("holdout") : tr("whole dump"))

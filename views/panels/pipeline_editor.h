@@ -20,12 +20,14 @@ public:
     explicit PipelineEditor(PanelContext context, QWidget* parent = nullptr);
     ParameterForm* form(const std::string& stage) const; ///< Of a stage id, for tests.
     QString previewText() const;
+    QString targetText() const { return m_target->fullText(); } ///< Whether the target runtime loads it.
     QPushButton* assignButton() const { return m_assign; }
     /// False while the editor is closed or behind a tab: then no preview is computed.
     void setOnScreen(bool onScreen);
 
 private:
     void rebuild();
+    void nameAssign(); ///< The button says how many layers it sets.
     void pull(); ///< Document or selection changed.
     void addStageCard(recipe::Slot slot, std::size_t position);
     void addEmptySlot(recipe::Slot slot);
@@ -35,6 +37,7 @@ private:
     void commit();
     void preview();
     void showPreview();
+    void showTarget();
     void fillMethods();
     bool interactive() const;
     std::size_t index() const;
@@ -53,6 +56,7 @@ private:
     QVBoxLayout* m_stages;
     QLabel* m_preview; ///< Weight error, bits, time.
     QLabel* m_previewOutput; ///< Output error, and of which rows.
+    ElidedLabel* m_target; ///< What the target runtime says.
     QLabel* m_problem;
     QPushButton* m_assign;
     QToolButton* m_more;

@@ -112,4 +112,31 @@ QString pipelineSummary(const session::Workbench& bench, const recipe::Pipeline&
     return parts.join(QStringLiteral("  "));
 }
 
+std::optional<TargetVerdict> targetVerdict(const session::Workbench& bench, const recipe::Pipeline& pipeline)
+{
+    const auto runner = bench.runner();
+    const model::LayerSpec* layer = bench.currentLayer();
+    if (!runner || !layer || pipeline.empty())
+        return std::nullopt;
+    const auto resolvedPipeline = std::make_shared<const recipe::Pipeline>(resolvedHere(bench, pipeline));
+    recipe::ExportInput input;
+    input.runner = runner;
+    input.recipe = bench.state().recipe;
+    input.recipe.rules.clear();
+    input.assignment.layers.resize(runner->model().spec().layers.size());
+    for (const model::LayerIndex index : bench.withPartners({runner->model().spec().find(layer->name)}))
+        input.assignment.layers[static_cast<std::size_t>(index)] = resolvedPipeline;
+    std::optional<TargetVerdict> best;
+    for (const recipe::Exporter* exporter : bench.plugins().exporters().all()) {
+        for (const recipe::RuntimeVerdict& said : exporter->runtimes(input)) {
+            TargetVerdict verdict{QString::fromStdString(said.runtime), said.loads == "yes", said.loads != "unknown",
+                QString::fromStdString(said.why).section(QStringLiteral("; "), 0, 0), QString::fromStdString(said.why)};
+            if (verdict.runtime.compare(QString::fromStdString(input.recipe.target), Qt::CaseInsensitive) == 0
+                && (!best || verdict.loads))
+                best = std::move(verdict);
+        }
+    }
+    return best;
+}
+
 } // namespace qs::views

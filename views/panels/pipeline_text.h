@@ -3,6 +3,8 @@
 
 #include "core/session/workbench.h"
 
+#include <optional>
+
 namespace qs::views {
 
 /// "gptq 4 bit g128" on the current layer: an automatic group is written as what it is for this layer. Where no layer is
@@ -24,5 +26,15 @@ struct ShownError {
 /// Where the pipeline quantizes the inputs: with them, as E|Wx − ŴQ(x)|² / E|Wx|², or "weights only" where the dump holds no
 /// raw tokens. Without a dump: the weight error.
 ShownError shownError(const recipe::LayerMetrics& metrics, const recipe::Pipeline& pipeline);
+
+/// What the session's target runtime says to the current layer, and what must change with it, under a pipeline: from the
+/// lints of the formats that it could load. Nothing without a model, a layer or an exporter. Cost  no work on weights.
+struct TargetVerdict {
+    QString runtime; ///< "vLLM".
+    bool loads = false, known = true;
+    QString why; ///< One clause: "3-bit symmetric weights".
+    QString full; ///< All that is known, for a tool tip.
+};
+std::optional<TargetVerdict> targetVerdict(const session::Workbench& bench, const recipe::Pipeline& pipeline);
 
 } // namespace qs::views

@@ -4,9 +4,9 @@
 #include "core/session/format_number.h"
 #include "views/plot/plot_view.h"
 #include "views/theme/tokens.h"
+#include "views/widgets/choice_box.h"
 #include "views/widgets/number_text.h"
 
-#include <QComboBox>
 #include <QHBoxLayout>
 #include <QSignalBlocker>
 #include <QVBoxLayout>
@@ -46,8 +46,8 @@ QString verdictOf(const analysis::Qsur& q)
 
 QsurPanel::QsurPanel(PanelContext context, QWidget* parent)
     : LayerPanel(context, tr("QSUR"), parent)
-    , m_of(new QComboBox)
-    , m_barCard(new Card(tr("Use of the quantization box"), tr("r now, and the best that each kind of transform could reach")))
+    , m_of(new ChoiceBox)
+    , m_barCard(new Card(tr("Use of the box"), tr("r now, and the best that each kind of transform could reach")))
     , m_bars(new PlotView)
     , m_splitCard(new Card(tr("Where the bits go"), tr("two exact splits of the same loss, bits per channel")))
     , m_split(new PlotView)

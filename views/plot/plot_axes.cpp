@@ -3,12 +3,11 @@
 
 #include "core/session/format_number.h"
 #include "core/session/metric_table_model.h"
+#include "views/widgets/number_text.h"
 
 #include <QBarCategoryAxis>
 #include <QCategoryAxis>
-
-#include <QLogValueAxis>
-#include <QValueAxis>
+#include <QLocale>
 
 #include <algorithm>
 #include <cmath>
@@ -92,6 +91,91 @@ AxisRange rangeOf(const PlotData& data, const PlotAxis& axis, bool horizontal)
     return range;
 }
 
+double onAxis(const PlotAxis& axis, double value)
+{
+    return axis.log ? std::log10(value) : value;
+}
+
+double fromAxis(const PlotAxis& axis, double place)
+{
+    return axis.log ? std::pow(10.0, place) : place;
+}
+
+namespace {
+
+/// With thousands apart, as in the tables.
+QString tickText(double value, int decimals)
+{
+    return QLocale(QLocale::English, QLocale::UnitedStates).toString(value, 'f', decimals);
+}
+
+int decimalsOf(double step)
+{
+    return std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 8);
+}
+
+QString logText(int factor, int exponent)
+{
+    if (exponent >= -4 && exponent <= 5)
+        return tickText(factor * std::pow(10.0, exponent), std::max(0, -exponent));
+    return (factor == 1 ? QString() : QStringLiteral("%1 × ").arg(factor)) + powerOfTen(exponent);
+}
+
+/// Round numbers inside a range, with labels of the decimals that their step needs.
+std::vector<std::pair<double, QString>> linearTicks(AxisRange range, double step, bool percent)
+{
+    std::vector<std::pair<double, QString>> ticks;
+    const double unit = percent ? 100 : 1;
+    for (double tick = std::ceil(range.lo / step - 1e-9) * step; tick <= range.hi + step * 1e-6; tick += step) {
+        const double v = std::abs(tick) < step * 1e-6 ? 0.0 : tick;
+        QString text = std::abs(v * unit) >= 1e6 || step * unit < 1e-4 ? humanText(v * unit)
+                                                                       : tickText(v * unit, decimalsOf(step * unit));
+        if (percent)
+            text += QStringLiteral(" %");
+        ticks.emplace_back(v, text);
+    }
+    return ticks;
+}
+
+} // namespace
+
+std::vector<std::pair<double, QString>> logTicks(AxisRange range, int room, bool percent)
+{
+    room = std::max(room, 2);
+    const double slack = 1e-9;
+    const int first = static_cast<int>(std::ceil(std::log10(range.lo) - slack));
+    const int last = static_cast<int>(std::floor(std::log10(range.hi) + slack));
+    const int shift = percent ? 2 : 0;
+    const QString unit = percent ? QStringLiteral(" %") : QString();
+    std::vector<std::pair<double, QString>> ticks;
+    auto fill = [&](std::initializer_list<int> factors) {
+        ticks.clear();
+        for (int exponent = first - 1; exponent <= last; ++exponent) {
+            for (const int factor : factors) {
+                const double value = factor * std::pow(10.0, exponent);
+                if (value >= range.lo * (1 - slack) && value <= range.hi * (1 + slack))
+                    ticks.emplace_back(value, logText(factor, exponent + shift) + unit);
+            }
+        }
+    };
+    fill({1});
+    if (ticks.size() <= 3) { // a decade or two: 1, 2, 5 between them where there is room
+        const auto decades = ticks;
+        fill({1, 2, 5});
+        if (ticks.size() > static_cast<std::size_t>(room))
+            ticks = decades;
+        if (ticks.size() < 2)
+            ticks = linearTicks(range, niceStep(range.hi - range.lo, room), percent);
+        return ticks;
+    }
+    const int step = (last - first + room) / room;
+    if (step > 1) // the same labels whatever the range: multiples of the step
+        ticks.erase(std::remove_if(ticks.begin(), ticks.end(),
+                        [step](const auto& tick) { return std::lround(std::log10(tick.first)) % step != 0; }),
+            ticks.end());
+    return ticks;
+}
+
 QAbstractAxis* makeAxis(const PlotAxis& axis, AxisRange range, bool horizontal, int pixels)
 {
     if (!axis.categories.isEmpty()) {
@@ -100,34 +184,20 @@ QAbstractAxis* makeAxis(const PlotAxis& axis, AxisRange range, bool horizontal, 
         categories->setTitleText(axis.title);
         return categories;
     }
-    if (axis.log) {
-        auto* log = new QLogValueAxis;
-        log->setBase(10);
-        log->setRange(range.lo * (1 - 1e-9), range.hi * (1 + 1e-9)); // else rounding drops the label at an end
-        log->setLabelFormat(QStringLiteral("%g"));
-        log->setMinorTickCount(0);
-        log->setTitleText(axis.title);
-        return log;
-    }
-    // Ticks on round numbers with labels as people write them: Qt's own value axis divides the range evenly instead.
+    // Ticks on round numbers with labels as people write them: Qt's own axes divide the range evenly, and the logarithmic one
+    // writes 1e-05 or nothing at all.
+    const int room = std::max(2, pixels / (horizontal ? 62 : 34));
+    const double lo = onAxis(axis, range.lo);
+    const double hi = onAxis(axis, range.hi);
     auto* labels = new QCategoryAxis;
     labels->setLabelsPosition(QCategoryAxis::AxisLabelsPositionOnValue);
-    labels->setRange(range.lo, range.hi);
-    labels->setStartValue(range.lo);
-    double step = niceStep(range.hi - range.lo, std::max(2, pixels / (horizontal ? 62 : 34)));
+    labels->setRange(lo, hi);
+    labels->setStartValue(lo);
+    double step = niceStep(range.hi - range.lo, room);
     if (axis.integer)
         step = std::max(step, 1.0);
-    for (double tick = std::ceil(range.lo / step - 1e-9) * step; tick <= range.hi + step * 1e-6; tick += step) {
-        const double v = std::abs(tick) < step * 1e-6 ? 0.0 : tick;
-        const double shown = axis.percent ? v * 100 : v;
-        const double shownStep = axis.percent ? step * 100 : step;
-        const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(shownStep) - 1e-9)), 0, 8);
-        QString text = std::abs(shown) >= 1e6 || (shownStep < 1e-4) ? QString::number(shown, 'g', 3)
-                                                                    : QString::number(shown, 'f', decimals);
-        if (axis.percent)
-            text += QStringLiteral(" %");
-        labels->append(text, v);
-    }
+    for (const auto& [value, text] : axis.log ? logTicks(range, room, axis.percent) : linearTicks(range, step, axis.percent))
+        labels->append(text, std::clamp(onAxis(axis, value), lo, hi));
     labels->setTitleText(axis.title);
     return labels;
 }

@@ -6,6 +6,7 @@
 #include <QString>
 #include <QStringList>
 
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct PlotSeries {
     std::vector<QString> labels; ///< Hover text per point, optional.
     std::vector<int> keys; ///< What a click reports per point, optional (else the point's number).
     QString tag; ///< A letter beside the last point, in the colour of the series, optional.
+    double joinWithin = std::numeric_limits<double>::infinity(); ///< Points that are farther apart in x: a gap, no line.
     bool directLabel = false; ///< The name is written in the plot, in the colour of the line.
 };
 
@@ -32,6 +34,7 @@ struct PlotAxis {
     bool integer = false;
     std::optional<double> lo, hi;
     QStringList categories; ///< Bars only.
+    QString hover = {}; ///< What hover calls the value, where the title is longer than that: "rank".
 };
 
 /// A line across the plot with a label: a level, a threshold.

@@ -14,9 +14,7 @@
 #include <QGraphicsLineItem>
 #include <QGraphicsSimpleTextItem>
 #include <QLineSeries>
-#include <QLogValueAxis>
 #include <QScatterSeries>
-#include <QValueAxis>
 
 #include <algorithm>
 #include <cmath>
@@ -26,6 +24,8 @@ namespace qs::views {
 namespace {
 
 constexpr double kLineWidth = 1.6;
+constexpr double kTextRow = 14; ///< Pixels between words that would lie on each other.
+constexpr double kLoneDot = 4.5;
 constexpr double kTagHeight = 11; ///< Pixels between letters at line ends.
 constexpr double kHitDistance = 24; ///< Pixels.
 
@@ -46,21 +46,23 @@ QColor colourOf(int colour)
 
 } // namespace
 
+bool PlotView::Private::usable(QPointF p) const
+{
+    return std::isfinite(p.x()) && std::isfinite(p.y()) && (!data.x.log || p.x() > 0) && (!data.y.log || p.y() > 0);
+}
+
+void PlotView::Private::attach(QAbstractSeries* series, QAbstractAxis* x, QAbstractAxis* y)
+{
+    chart->addSeries(series);
+    series->attachAxis(x);
+    series->attachAxis(y);
+    if (!reference)
+        reference = series;
+}
+
 void PlotView::Private::addSeries(const PlotSeries& source, QAbstractAxis* x, QAbstractAxis* y)
 {
     const QColor colour = colourOf(source.colour);
-    const bool logX = data.x.log;
-    const bool logY = data.y.log;
-    auto usable = [&](QPointF p) {
-        return std::isfinite(p.x()) && std::isfinite(p.y()) && (!logX || p.x() > 0) && (!logY || p.y() > 0);
-    };
-    auto attach = [&](QAbstractSeries* series) {
-        chart->addSeries(series);
-        series->attachAxis(x);
-        series->attachAxis(y);
-        if (!reference)
-            reference = series;
-    };
     switch (source.kind) {
     case PlotSeries::Kind::Bars: {
         auto* set = new QBarSet(source.name);
@@ -73,20 +75,20 @@ void PlotView::Private::addSeries(const PlotSeries& source, QAbstractAxis* x, QA
         auto* bars = new QBarSeries;
         bars->setBarWidth(0.6);
         bars->append(set);
-        attach(bars);
+        attach(bars, x, y);
         return;
     }
     case PlotSeries::Kind::Steps: {
         auto* upper = new QLineSeries;
         auto* lower = new QLineSeries;
-        const double base = logY ? fullY.lo : 0.0;
+        const double base = data.y.log ? fullY.lo : 0.0;
         const double width = source.points.size() > 1 ? source.points[1].x() - source.points[0].x() : 1.0;
         for (const QPointF& p : source.points) {
-            const double value = std::isfinite(p.y()) && (!logY || p.y() > 0) ? p.y() : base;
-            upper->append(p.x(), value);
-            upper->append(p.x() + width, value);
-            lower->append(p.x(), base);
-            lower->append(p.x() + width, base);
+            const double value = usable(p) ? p.y() : base;
+            for (const double edge : {p.x(), p.x() + width}) {
+                upper->append(mapped({edge, value}));
+                lower->append(mapped({edge, base}));
+            }
         }
         auto* area = new QAreaSeries(upper, lower);
         upper->setParent(area);
@@ -95,7 +97,7 @@ void PlotView::Private::addSeries(const PlotSeries& source, QAbstractAxis* x, QA
         fill.setAlphaF(0.35F);
         area->setBrush(fill);
         area->setPen(QPen(colour, 1.0));
-        attach(area);
+        attach(area, x, y);
         return;
     }
     case PlotSeries::Kind::Points: {
@@ -105,26 +107,28 @@ void PlotView::Private::addSeries(const PlotSeries& source, QAbstractAxis* x, QA
         points->setBorderColor(Qt::transparent);
         for (const QPointF& p : source.points) {
             if (usable(p))
-                points->append(p);
+                points->append(mapped(p));
             else
                 ++dropped;
         }
-        attach(points);
+        attach(points, x, y);
         return;
     }
     case PlotSeries::Kind::Line:
-    case PlotSeries::Kind::Dashed: break;
+    case PlotSeries::Kind::Dashed: addLine(source, x, y);
     }
-    auto* line = new QLineSeries;
+}
+
+void PlotView::Private::addLine(const PlotSeries& source, QAbstractAxis* x, QAbstractAxis* y)
+{
+    const QColor colour = colourOf(source.colour);
     QPen pen(colour, kLineWidth);
     if (source.kind == PlotSeries::Kind::Dashed) {
         pen = QPen(colour, 1.0);
         pen.setStyle(Qt::DashLine);
     }
     pen.setJoinStyle(Qt::RoundJoin);
-    line->setPen(pen);
     const Index pixels = std::max<Index>(static_cast<Index>(view->width()), 64);
-    QList<QPointF> points;
     std::size_t first = 0;
     std::size_t last = source.points.size();
     if (zoomX) {
@@ -136,6 +140,7 @@ void PlotView::Private::addSeries(const PlotSeries& source, QAbstractAxis* x, QA
         first -= first > 0 ? 1 : 0;
         last += last < source.points.size() ? 1 : 0;
     }
+    std::vector<QList<QPointF>> pieces(1); // what is not joined: NaN, and blocks that were not measured
     if (static_cast<Index>(last - first) > 4 * pixels) {
         std::vector<float> values;
         values.reserve(last - first);
@@ -145,18 +150,35 @@ void PlotView::Private::addSeries(const PlotSeries& source, QAbstractAxis* x, QA
         const reduce::MinMaxPyramid pyramid(std::move(values));
         const reduce::Decimated reduced = pyramid.decimate(0, pyramid.size(), pixels);
         for (const reduce::PlotPoint& p : reduced.points)
-            points.append({source.points[first + static_cast<std::size_t>(p.x)].x(), p.y});
+            pieces[0].append(mapped({source.points[first + static_cast<std::size_t>(p.x)].x(), p.y}));
         dropped += reduced.nonFiniteCount;
     } else {
         for (std::size_t i = first; i < last; ++i) {
+            const bool gap = !usable(source.points[i])
+                || (i > first && source.points[i].x() - source.points[i - 1].x() > source.joinWithin);
+            if (gap && !pieces.back().isEmpty())
+                pieces.emplace_back();
             if (usable(source.points[i]))
-                points.append(source.points[i]);
+                pieces.back().append(mapped(source.points[i]));
             else
                 ++dropped;
         }
     }
-    line->replace(points);
-    attach(line);
+    for (const QList<QPointF>& piece : pieces) {
+        if (piece.size() == 1) { // a line of one point would not be seen
+            auto* dot = new QScatterSeries;
+            dot->setMarkerSize(kLoneDot);
+            dot->setColor(colour);
+            dot->setBorderColor(Qt::transparent);
+            dot->append(piece.front());
+            attach(dot, x, y);
+        } else if (!piece.isEmpty()) {
+            auto* line = new QLineSeries;
+            line->setPen(pen);
+            line->replace(piece);
+            attach(line, x, y);
+        }
+    }
 }
 
 void PlotView::Private::rebuild()
@@ -201,7 +223,13 @@ void PlotView::Private::rebuild()
 
 QPointF PlotView::Private::toScene(QPointF value) const
 {
-    return chart->mapToScene(chart->mapToPosition(value, reference));
+    return chart->mapToScene(chart->mapToPosition(mapped(value), reference));
+}
+
+QPointF PlotView::Private::fromScene(QPointF scene) const
+{
+    const QPointF place = chart->mapToValue(chart->mapFromScene(scene), reference);
+    return {fromAxis(data.x, place.x()), fromAxis(data.y, place.y())};
 }
 
 bool PlotView::Private::visible(QPointF value) const
@@ -233,28 +261,21 @@ void PlotView::Private::decorate()
         decorations.push_back(item);
         return item;
     };
-    for (const PlotMarker& marker : data.markers) {
-        QPen pen(colourOf(marker.colour), 1);
-        pen.setStyle(Qt::DashLine);
-        if (marker.vertical) {
-            if (!visible({marker.value, 0}) || (data.x.log && marker.value <= 0))
-                continue;
-            const double x = toScene({marker.value, data.y.log ? fullY.hi : fullY.lo}).x();
-            line({x, area.top()}, {x, area.bottom()}, pen);
-            if (!marker.label.isEmpty()) {
-                auto* label = text(marker.label, colourOf(marker.colour));
-                const double width = label->boundingRect().width();
-                label->setPos(std::min(x + 3, area.right() - width), area.top());
+    // Words never lie on words: each takes the first of its places that is free.
+    std::vector<QRectF> taken;
+    auto place = [&](QGraphicsSimpleTextItem* label, const std::vector<QPointF>& places) {
+        const QRectF size = label->boundingRect();
+        QRectF at(places.front(), size.size());
+        for (const QPointF& corner : places) {
+            const QRectF candidate(corner, size.size());
+            if (std::none_of(taken.begin(), taken.end(), [&](const QRectF& other) { return other.intersects(candidate); })) {
+                at = candidate;
+                break;
             }
-        } else {
-            if (marker.value < fullY.lo || marker.value > fullY.hi)
-                continue;
-            const double y = toScene({fullX.lo, marker.value}).y();
-            line({area.left(), y}, {area.right(), y}, pen);
-            auto* label = text(marker.label, colourOf(marker.colour));
-            label->setPos(area.right() - label->boundingRect().width(), y - label->boundingRect().height());
         }
-    }
+        label->setPos(at.topLeft());
+        taken.push_back(at);
+    };
     // Names in the colours of their lines, right to left along the top edge: labels at the line ends would lie on other lines.
     double right = area.right();
     for (auto series = data.series.rbegin(); series != data.series.rend(); ++series) {
@@ -262,8 +283,40 @@ void PlotView::Private::decorate()
             continue;
         auto* label = text(series->name, colourOf(series->colour));
         right -= label->boundingRect().width();
-        label->setPos(right, area.top() - 2);
+        place(label, {{right, area.top() - 2}});
         right -= 14;
+    }
+    for (const PlotMarker& marker : data.markers) {
+        QPen pen(colourOf(marker.colour), 1);
+        pen.setStyle(Qt::DashLine);
+        if (marker.vertical) {
+            if (!visible({marker.value, 0}) || (data.x.log && marker.value <= 0))
+                continue;
+            const double x = toScene({marker.value, fullY.hi}).x();
+            line({x, area.top()}, {x, area.bottom()}, pen);
+            if (!marker.label.isEmpty()) {
+                auto* label = text(marker.label, colourOf(marker.colour));
+                const double width = label->boundingRect().width();
+                std::vector<QPointF> places;
+                for (int row = 0; row < 4; ++row) {
+                    if (x + 3 + width <= area.right())
+                        places.emplace_back(x + 3, area.top() + row * kTextRow);
+                    places.emplace_back(x - 3 - width, area.top() + row * kTextRow);
+                }
+                place(label, places);
+            }
+        } else {
+            if (marker.value < fullY.lo || marker.value > fullY.hi)
+                continue;
+            const double y = toScene({fullX.lo, marker.value}).y();
+            line({area.left(), y}, {area.right(), y}, pen);
+            auto* label = text(marker.label, colourOf(marker.colour));
+            const QSizeF size = label->boundingRect().size();
+            place(label,
+                {{area.right() - size.width(), y - size.height()}, {area.right() - size.width(), y + 1},
+                    {area.left() + 4, y - size.height()}, {area.left() + 4, y + 1},
+                    {area.right() - size.width(), y + 1 + kTextRow}});
+        }
     }
     // Letters at the ends of the lines, apart from each other where the lines end together.
     std::vector<std::pair<QPointF, QGraphicsSimpleTextItem*>> tags;
@@ -307,7 +360,11 @@ void PlotView::Private::decorate()
                     .arg(dropped);
     if (!note.isEmpty()) {
         auto* label = text(note, dropped > 0 ? tokens().bad : tokens().dim);
-        label->setPos(area.right() - label->boundingRect().width(), area.top() + (right < area.right() ? 14 : 0));
+        const double left = area.right() - label->boundingRect().width();
+        std::vector<QPointF> places;
+        for (int row = 0; row < 4; ++row)
+            places.emplace_back(left, area.top() + row * kTextRow);
+        place(label, places);
     }
 }
 
@@ -319,7 +376,7 @@ std::pair<int, int> PlotView::Private::nearest(QPoint position) const
         return {-1, -1};
     std::pair<int, int> best{-1, -1};
     double bestDistance = std::numeric_limits<double>::infinity();
-    const QPointF value = chart->mapToValue(chart->mapFromScene(scene), reference);
+    const QPointF value = fromScene(scene);
     for (std::size_t s = 0; s < data.series.size(); ++s) {
         const PlotSeries& series = data.series[s];
         if (series.points.empty())
@@ -367,12 +424,15 @@ QString PlotView::Private::describe(int s, int i) const
             return axis.categories[static_cast<int>(v)];
         if (axis.percent)
             return session::numberText(v * 100, 4) + QStringLiteral(" %");
-        return session::numberText(v, axis.integer ? 12 : 5);
+        if (axis.integer && std::abs(v) < 1e15 && v == std::round(v))
+            return session::integerText(static_cast<Index>(v));
+        return session::numberText(v, 5);
     };
+    auto name = [](const PlotAxis& axis) { return axis.hover.isEmpty() ? axis.title : axis.hover; };
     QString text = series.name.isEmpty() ? QString() : series.name + QStringLiteral("\n");
     if (point < series.labels.size())
         text += series.labels[point] + QStringLiteral("\n");
-    text += QStringLiteral("%1: %2\n%3: %4").arg(data.x.title, shown(data.x, p.x()), data.y.title, shown(data.y, p.y()));
+    text += QStringLiteral("%1: %2\n%3: %4").arg(name(data.x), shown(data.x, p.x()), name(data.y), shown(data.y, p.y()));
     return text;
 }
 

@@ -36,7 +36,12 @@ struct PlotView::Private {
 
     void rebuild();
     void addSeries(const PlotSeries& series, QAbstractAxis* x, QAbstractAxis* y);
+    void addLine(const PlotSeries& series, QAbstractAxis* x, QAbstractAxis* y);
+    void attach(QAbstractSeries* series, QAbstractAxis* x, QAbstractAxis* y);
     void decorate();
+    bool usable(QPointF value) const; ///< Finite, and positive on a log axis.
+    QPointF mapped(QPointF value) const { return {onAxis(data.x, value.x()), onAxis(data.y, value.y())}; }
+    QPointF fromScene(QPointF scene) const;
     QPointF toScene(QPointF value) const;
     bool visible(QPointF value) const;
     std::pair<int, int> nearest(QPoint position) const;

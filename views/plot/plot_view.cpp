@@ -215,7 +215,7 @@ bool PlotView::eventFilter(QObject* object, QEvent* event)
     } else if (event->type() == QEvent::MouseButtonDblClick && d->data.x.categories.isEmpty()) {
         const auto* mouse = static_cast<QMouseEvent*>(event);
         const QPointF scene = d->view->mapToScene(mouse->pos());
-        const double at = d->chart->mapToValue(d->chart->mapFromScene(scene), d->reference).x();
+        const double at = d->fromScene(scene).x();
         const AxisRange now = d->zoomX.value_or(d->fullX);
         if (d->data.x.log) {
             const double factor = std::pow(now.hi / now.lo, 0.125);

@@ -21,6 +21,7 @@ namespace {
 const char* const kStyleSheet = R"(
 QWidget { color: @text@; }
 QMainWindow, QDialog { background: @background@; }
+QDialogButtonBox { dialogbuttonbox-buttons-have-icons: 0; }
 QToolTip { background: @panel@; color: @text@; border: 1px solid @line@; padding: 4px 6px; }
 QLabel[role="dim"] { color: @dim@; }
 QLabel[role="small"] { color: @dim@; font-size: 11px; }

@@ -54,6 +54,12 @@ void ElidedLabel::setFullText(const QString& text)
     update();
 }
 
+void ElidedLabel::setBrief(const QString& text)
+{
+    m_brief = text;
+    update();
+}
+
 QSize ElidedLabel::minimumSizeHint() const
 {
     return {sizePolicy().horizontalPolicy() == QSizePolicy::Fixed ? minimumWidth() : 40, fontMetrics().height()};
@@ -70,7 +76,9 @@ void ElidedLabel::paintEvent(QPaintEvent* /*event*/)
     QStyleOption option;
     option.initFrom(this);
     painter.setPen(option.palette.color(foregroundRole()));
-    painter.drawText(rect(), Qt::AlignVCenter | Qt::AlignLeft, fontMetrics().elidedText(m_text, Qt::ElideRight, width()));
+    const bool brief = !m_brief.isEmpty() && fontMetrics().horizontalAdvance(m_text) > width();
+    painter.drawText(
+        rect(), Qt::AlignVCenter | Qt::AlignLeft, fontMetrics().elidedText(brief ? m_brief : m_text, Qt::ElideRight, width()));
 }
 
 Card::Card(const QString& title, const QString& subtitle, QWidget* parent)
@@ -125,8 +133,9 @@ void Card::addExportAction(const QString& text, const QString& suffix, std::func
     m_save->menu()->addAction(text, this, [this, suffix, save = std::move(save)] {
         QString file = QFileDialog::getSaveFileName(this, tr("Save"), m_title->text().toLower().replace(u' ', u'-') + suffix);
         if (!file.isEmpty() && !save(file))
-            QMessageBox::warning(
-                this, tr("Save"), tr("%1 could not be written: check the folder's permissions and free space").arg(file));
+            QMessageBox(QMessageBox::NoIcon, tr("Save"),
+                tr("%1 could not be written: check the folder's permissions and free space").arg(file), QMessageBox::Ok, this)
+                .exec();
     });
 }
 

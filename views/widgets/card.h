@@ -26,6 +26,7 @@ public:
     explicit ElidedLabel(const QString& text = {}, const char* role = nullptr, QWidget* parent = nullptr);
     void setFullText(const QString& text);
     const QString& fullText() const { return m_text; }
+    void setBrief(const QString& text); ///< What is written instead where the whole text does not fit, before it is cut.
     QSize minimumSizeHint() const override;
     QSize sizeHint() const override;
 
@@ -34,6 +35,7 @@ protected:
 
 private:
     QString m_text;
+    QString m_brief;
 };
 
 /// White card: title, subtitle, content, and a button that saves what it shows.

@@ -23,6 +23,11 @@ QString superscript(int number)
 
 } // namespace
 
+QString powerOfTen(int exponent)
+{
+    return QStringLiteral("10") + superscript(exponent);
+}
+
 QString humanText(double value)
 {
     const double size = std::abs(value);
@@ -38,7 +43,7 @@ QString humanText(double value)
     // To three digits before it is written: 0.9996 would keep a fourth.
     const double unit = std::pow(10.0, std::floor(std::log10(std::abs(mantissa))) - 2);
     mantissa = std::round(mantissa / unit) * unit;
-    return QStringLiteral("%1 × 10%2").arg(session::numberText(mantissa), superscript(exponent));
+    return QStringLiteral("%1 × %2").arg(session::numberText(mantissa), powerOfTen(exponent));
 }
 
 } // namespace qs::views

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "views/widgets/table_view.h"
 
-#include "views/theme/tokens.h"
+#include "views/theme/theme.h"
 
 #include <QHeaderView>
 #include <QResizeEvent>
+#include <QScrollBar>
 #include <QSignalBlocker>
 
 #include <algorithm>
+#include <vector>
 
 namespace qs::views {
 
@@ -54,6 +56,10 @@ void TableView::layoutColumns()
 {
     const auto& columns = m_model->columns();
     const auto count = static_cast<int>(columns.size());
+    if (m_narrowestFirst > 0) {
+        layoutToContents();
+        return;
+    }
     const bool textLast = count > 1 && columns.back().kind == session::MetricColumn::Kind::Text
         && columns.front().kind != session::MetricColumn::Kind::Text;
     QHeaderView* header = horizontalHeader();
@@ -76,6 +82,39 @@ void TableView::layoutColumns()
     }
 }
 
+void TableView::layoutToContents()
+{
+    QHeaderView* header = horizontalHeader();
+    const auto& columns = m_model->columns();
+    const auto count = static_cast<int>(columns.size());
+    if (count == 0)
+        return;
+    std::vector<int> widths;
+    int sum = 0;
+    for (int i = 0; i < count; ++i) {
+        const int title
+            = QFontMetrics(Theme::instance().font(kSmallPx)).horizontalAdvance(columns[static_cast<std::size_t>(i)].title);
+        widths.push_back(std::max(title + 4 * kGrid, sizeHintForColumn(i)));
+        sum += widths.back();
+    }
+    int spare = viewport()->width() - sum;
+    if (spare < 0)
+        widths[0] = std::max(std::min(widths[0], m_narrowestFirst), widths[0] + spare);
+    for (int i = 0; i < count; ++i) {
+        const int share = spare > 0 ? spare / (count - i) : 0;
+        spare -= share;
+        header->setSectionResizeMode(i, QHeaderView::Interactive);
+        header->resizeSection(i, widths[static_cast<std::size_t>(i)] + share);
+    }
+    layoutHeight();
+}
+
+void TableView::fitColumns(int narrowestFirst)
+{
+    m_narrowestFirst = narrowestFirst;
+    layoutColumns();
+}
+
 void TableView::setMinimumColumnWidth(int pixels)
 {
     m_minimumColumn = pixels;
@@ -85,8 +124,9 @@ void TableView::setMinimumColumnWidth(int pixels)
 void TableView::resizeEvent(QResizeEvent* event)
 {
     QTableView::resizeEvent(event);
-    if (m_minimumColumn > 0 && event->oldSize().width() != event->size().width())
+    if ((m_minimumColumn > 0 || m_narrowestFirst > 0) && event->oldSize().width() != event->size().width())
         layoutColumns();
+    layoutHeight();
 }
 
 void TableView::selectKey(const QVariant& key)
@@ -103,10 +143,21 @@ void TableView::selectKey(const QVariant& key)
 
 void TableView::fitHeight(int maxRows)
 {
-    const int rows = std::clamp(m_proxy->rowCount(), 1, maxRows);
-    const int height = horizontalHeader()->sizeHint().height() + rows * kRowHeight + 4;
+    m_maxRows = maxRows;
+    layoutHeight();
+}
+
+void TableView::layoutHeight()
+{
+    if (m_maxRows == 0)
+        return;
+    const int rows = std::clamp(m_proxy->rowCount(), 1, m_maxRows);
+    // A bar for the columns must not hide a row.
+    const bool bar = horizontalHeader()->length() > viewport()->width();
+    const int height = horizontalHeader()->sizeHint().height() + rows * kRowHeight + 4
+        + (bar ? horizontalScrollBar()->sizeHint().height() : 0);
     setMinimumHeight(height);
-    setMaximumHeight(m_proxy->rowCount() <= maxRows ? height : QWIDGETSIZE_MAX);
+    setMaximumHeight(m_proxy->rowCount() <= m_maxRows ? height : QWIDGETSIZE_MAX);
 }
 
 } // namespace qs::views

@@ -18,6 +18,8 @@ public:
     void fitHeight(int maxRows);
     /// Columns after the first are never narrower: the table scrolls sideways instead. 0: they share what there is.
     void setMinimumColumnWidth(int pixels);
+    /// Every column as wide as what it holds; the first gives way, down to `narrowestFirst`, before the table scrolls sideways.
+    void fitColumns(int narrowestFirst);
     void selectKey(const QVariant& key); ///< Marks the row of a key without telling anybody; no row when it has none.
 
 Q_SIGNALS:
@@ -28,8 +30,12 @@ protected:
 
 private:
     void layoutColumns();
+    void layoutToContents();
+    void layoutHeight();
 
     int m_minimumColumn = 0;
+    int m_narrowestFirst = 0; ///< 0: columns do not follow what they hold.
+    int m_maxRows = 0; ///< 0: the height is free.
     session::MetricTableModel* m_model;
     QSortFilterProxyModel* m_proxy;
 };

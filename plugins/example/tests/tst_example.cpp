@@ -87,7 +87,7 @@ private:
         const recipe::StageFactory* factory = m_registry.stage("random");
         QS_TRY(parameters, recipe::resolve(factory->info().parameters, {{"sparsity", sparsity}, {"seed", seed}}, "random"));
         QS_TRY(stage, factory->create(parameters));
-        const recipe::LayerProblem problem{"layer", m_weight, {}, {cpuBackend(), m_job}, false};
+        const recipe::LayerProblem problem{"layer", m_weight, {}, {cpuBackend(), m_job}};
         recipe::StageReport report;
         return stage.pruner->plan(problem, report);
     }

@@ -299,8 +299,8 @@ private Q_SLOTS:
         const std::string text = test::readFile(folder / "evaluation.txt");
         QVERIFY(!text.empty());
         QS_REQUIRE(report,
-            model::evaluate(
-                source, text, {{"simulated", &replacements, asStored(source)}, {"stored", nullptr, again}}, {128, 512}, {}));
+            model::evaluate(source, text, {{"simulated", &replacements, asStored(source)}, {"stored", nullptr, again}},
+                {128, 512}, cpuBackend(), {}));
         QCOMPARE(report.candidates[1].nll, report.candidates[0].nll);
         QCOMPARE(report.candidates[1].perplexity, report.candidates[0].perplexity);
         QCOMPARE(report.candidates[1].klMean, report.candidates[0].klMean);
@@ -349,6 +349,8 @@ private Q_SLOTS:
             test::hasFinding(findings("rtn(grid=asym-realzero, group=16)"), "grid-expressible", "error", "real zero points"));
         QVERIFY(test::hasFinding(findings("smoothquant"), "activation-grid", "error", "quantizes activations"));
         QVERIFY(test::hasFinding(findings("rtn(bits=3, group=16)"), "dense-stream-width", "warning", "3-bit"));
+        QVERIFY(test::hasFinding(findings("rtn(bits=2, group=16)"), "runtime-width", "warning", "2-bit codes: vLLM"));
+        QVERIFY(!test::hasFinding(findings("rtn(bits=2, group=16)"), "dense-stream-width", "warning", ""));
         QVERIFY(test::hasFinding(findings("gptq(group=16, actorder=group)"), "act-order-removed", "warning", "0.19"));
         QVERIFY(test::hasFinding(findings("wanda"), "sparsity-dense", "info", "densely"));
         QVERIFY(findings("rtn(bits=4, group=16)").empty());
@@ -361,13 +363,101 @@ private Q_SLOTS:
         QVERIFY(!std::filesystem::exists(out));
         // Scales of another type than the model's.
         QS_REQUIRE(half, m_families.input(m_models.at("tiny"), "rtn(bits=4, group=16)"));
+        QVERIFY(test::hasFinding(m_exporter->lint(half), "scale-type", "warning",
+            "model.layers.0.self_attn.q_proj: the scales of 7 layers (this is the first) are stored as float16"));
         QVERIFY(test::hasFinding(m_exporter->lint(half), "scale-type", "warning", "scale_dtype=bfloat16"));
+        // What is written says it again.
+        const std::filesystem::path stored = freshPath();
+        QS_VERIFY_OK(m_exporter->write(half, stored, {}));
+        QS_REQUIRE(checked, m_families.exporters.validate(stored, m_families.stages, {}));
+        QVERIFY2(test::hasFinding(checked.findings, "scale-type", "warning", "the scales of 7 layers"),
+            test::findingsText(checked.findings).c_str());
         QS_REQUIRE(matching, m_families.input(m_models.at("tiny"), "rtn(bits=4, group=16, scale_dtype=bfloat16)"));
         QVERIFY(m_exporter->lint(matching).empty());
         // A model without a config is no checkpoint.
         QS_REQUIRE(plain, test::plainModel(path("plain.safetensors"), {{"layer", test::randomMatrix(3, 8, 32)}}));
         QS_REQUIRE(matrices, m_families.input(plain, "rtn(bits=4, group=16)"));
         QVERIFY(test::hasFinding(m_exporter->lint(matrices), "architecture", "error", "not a model with a config"));
+    }
+
+    void runtimesBeforeWriting_data()
+    {
+        QTest::addColumn<QString>("model");
+        QTest::addColumn<QString>("pipeline");
+        QTest::addColumn<QString>("vllm");
+        QTest::addColumn<QString>("transformers");
+        QTest::addColumn<QString>("why"); // of vLLM
+        const char* const m = "llama_gqa";
+        QTest::newRow("four bits") << m << "rtn(bits=4, group=-1)"
+                                   << "yes"
+                                   << "yes"
+                                   << "weight-only integers";
+        QTest::newRow("three bits") << m << "rtn(bits=3, group=-1)"
+                                    << "no"
+                                    << "yes"
+                                    << "3-bit symmetric weights";
+        QTest::newRow("asymmetric") << m << "rtn(bits=3, group=-1, grid=asym-0)"
+                                    << "no"
+                                    << "yes"
+                                    << "3-bit asymmetric weights";
+        QTest::newRow("odd group") << m << "rtn(bits=4, group=16)"
+                                   << "no"
+                                   << "yes"
+                                   << "group size 16";
+        QTest::newRow("order by group") << m << "gptq(group=16, actorder=group)"
+                                        << "no"
+                                        << "no"
+                                        << "group size 16";
+        QTest::newRow("inputs quantized") << m << "smoothquant"
+                                          << "no"
+                                          << "no"
+                                          << "quantizes activations";
+        QTest::newRow("pruned only") << m << "wanda"
+                                     << "yes"
+                                     << "yes"
+                                     << "reads safetensors";
+        QTest::newRow("scales of another type") << "tiny"
+                                                << "rtn(bits=4, group=-1)"
+                                                << "yes"
+                                                << "yes"
+                                                << "scale_dtype=bfloat16";
+    }
+    void runtimesBeforeWriting()
+    {
+        QFETCH(QString, model);
+        QFETCH(QString, pipeline);
+        QFETCH(QString, vllm);
+        QFETCH(QString, transformers);
+        QFETCH(QString, why);
+        QS_REQUIRE(input, m_families.input(m_models.at(model.toStdString()), pipeline.toStdString()));
+        std::map<std::string, recipe::RuntimeVerdict> said;
+        for (const auto& verdict : m_exporter->runtimes(input))
+            said[verdict.runtime] = verdict;
+        QCOMPARE(QString::fromStdString(said["vLLM"].loads), vllm);
+        QCOMPARE(QString::fromStdString(said["transformers"].loads), transformers);
+        QVERIFY2(QString::fromStdString(said["vLLM"].why).contains(why), said["vLLM"].why.c_str());
+    }
+
+    /// The input is wrong, and nothing is computed before that is said.
+    void modelThatItsConfigContradicts()
+    {
+        const std::filesystem::path folder = freshPath();
+        std::filesystem::copy(std::filesystem::path(QS_GOLDEN_DIR) / "model" / "llama_gqa", folder);
+        json config = json::parse(test::readFile(folder / "config.json"));
+        config["num_hidden_layers"] = 3;
+        test::writeFile(folder / "config.json", config.dump());
+        QS_REQUIRE(source, model::openModel(folder));
+        QS_REQUIRE(input, m_families.input(source, "gptq(bits=4, group=16)"));
+        QVERIFY(
+            test::hasFinding(m_exporter->lint(input), "config-tensors-agree", "error", "says 3 blocks, the tensors hold 2"));
+        JobContext job;
+        bool computed = false;
+        job.onProgress = [&](double, std::string_view) { computed = true; };
+        const std::filesystem::path out = freshPath();
+        const auto refused = m_exporter->write(input, out, job);
+        QVERIFY(!refused && refused.error().code == Errc::InvalidArgument);
+        QVERIFY2(refused.error().hint.find("correct config.json") != std::string::npos, refused.error().line().c_str());
+        QVERIFY(!computed && !std::filesystem::exists(out));
     }
 
     /// Frequencies from a table: a config.json would describe another model.

@@ -130,7 +130,7 @@ private Q_SLOTS:
     void targetBelowAFile()
     {
         test::writeFile(folder() / "file", "x");
-        const fs::path below = folder() / "file" / "out";
+        const fs::path below = folder() / "file" / "out.json";
         for (const char* format : {"compressed-tensors", "llm-compressor", "quantscope"})
             QS_VERIFY_ERROR(exporter(QString::fromLatin1(format))->write(m_input, below, {}), Errc::Io, "cannot be created");
         QCOMPARE(test::readFile(folder() / "file"), std::string("x"));
@@ -148,7 +148,7 @@ private Q_SLOTS:
 private:
     const Exporter* exporter(const QString& id) const { return m_families.exporters.find(id.toStdString()); }
     fs::path folder() const { return m_dir->path().toStdString(); }
-    fs::path target() const { return folder() / "out"; }
+    fs::path target() const { return folder() / "out.json"; }
 
     std::unique_ptr<QTemporaryDir> m_dir;
     test::Families m_families;

@@ -42,6 +42,7 @@ private Q_SLOTS:
             symmetric: true
             strategy: "group"
             group_size: 16
+            scale_dtype: "torch.float16"
       dampening_frac: 0.05
       block_size: 128
       actorder: ~
@@ -60,6 +61,7 @@ private Q_SLOTS:
             symmetric: true
             strategy: "group"
             group_size: 16
+            scale_dtype: "torch.float16"
             actorder: "static"
       dampening_frac: 0.01
       block_size: 128
@@ -77,6 +79,7 @@ private Q_SLOTS:
             type: "int"
             symmetric: true
             strategy: "channel"
+            scale_dtype: "torch.float16"
       dampening_frac: 1.0e-05
       block_size: 128
       actorder: ~
@@ -99,6 +102,7 @@ private Q_SLOTS:
             symmetric: true
             strategy: "group"
             group_size: 16
+            scale_dtype: "torch.float16"
 )");
         QTest::newRow("smoothquant") << QStringLiteral("smoothquant(alpha=0.8)") << QStringLiteral(R"(
   smoothing_modifiers:
@@ -116,12 +120,36 @@ private Q_SLOTS:
             type: "int"
             symmetric: true
             strategy: "channel"
+            scale_dtype: "torch.float16"
           input_activations:
             num_bits: 8
             type: "int"
             symmetric: true
             strategy: "token"
             dynamic: true
+)");
+        QTest::newRow("range search") << QStringLiteral(
+            "rtn(bits=4, group=16, range=mse, mse_shrink=0.57, scale_dtype=float32)")
+                                      << QStringLiteral(R"(
+  quantization_modifiers:
+    QuantizationModifier:
+      targets: ["Linear"]
+      ignore: ["lm_head"]
+      config_groups:
+        group_0:
+          targets: ["Linear"]
+          weights:
+            num_bits: 4
+            type: "int"
+            symmetric: true
+            strategy: "group"
+            group_size: 16
+            observer: "memoryless_mse"
+            observer_kwargs:
+              maxshrink: 0.575
+              grid: 100.0
+              patience: 100
+              norm: 2.4
 )");
         QTest::newRow("asymmetric channel") << QStringLiteral("rtn(bits=8, group=-1, grid=asym-0)") << QStringLiteral(R"(
   quantization_modifiers:
@@ -136,6 +164,7 @@ private Q_SLOTS:
             type: "int"
             symmetric: false
             strategy: "channel"
+            scale_dtype: "torch.float16"
 )");
         QTest::newRow("wanda 2:4") << QStringLiteral("wanda(pattern=2:4)") << QStringLiteral(R"(
   pruning_modifiers:
@@ -143,7 +172,7 @@ private Q_SLOTS:
       sparsity: 0.5
       mask_structure: "2:4"
       targets: ["Linear"]
-      ignore: ["lm_head"]
+      ignore: ["re:.*lm_head"]
 )");
         QTest::newRow("sparsegpt") << QStringLiteral("sparsegpt(sparsity=0.6)") << QStringLiteral(R"(
   pruning_modifiers:
@@ -152,7 +181,7 @@ private Q_SLOTS:
       mask_structure: "0:0"
       dampening_frac: 0.01
       targets: ["Linear"]
-      ignore: ["lm_head"]
+      ignore: ["re:.*lm_head"]
 )");
     }
     void yamlText()
@@ -202,14 +231,22 @@ private Q_SLOTS:
         const std::filesystem::path out = freshPath();
         QS_VERIFY_OK(m_yaml->write(input, out, {}));
         const YAML::Node stage = YAML::LoadFile((out / "recipe.yaml").string())["compression_stage"];
-        QCOMPARE(stage.size(), std::size_t{2});
+        QCOMPARE(stage.size(), std::size_t{1}); // one modifier calibrates all layers
+        const YAML::Node modifier = stage["quantization_modifiers"]["QuantizationModifier"];
+        QCOMPARE(modifier["config_groups"].size(), std::size_t{2});
         std::map<std::string, std::size_t> targets;
-        for (const auto& group : stage)
-            for (const auto& modifier : group.second) {
-                const auto scheme = modifier.second["config_groups"]["group_0"];
-                targets[scheme["weights"]["strategy"].as<std::string>()] = scheme["targets"].size();
-            }
+        for (const auto& group : modifier["config_groups"])
+            targets[group.second["weights"]["strategy"].as<std::string>()] = group.second["targets"].size();
         QCOMPARE(targets, (std::map<std::string, std::size_t>{{"channel", 6}, {"group", 1}}));
+        // Other widths of one method as well.
+        QS_REQUIRE(
+            mixed, m_families.input(m_model, "", {{"mlp", "gptq(bits=4, group=16)"}, {"self_attn", "gptq(bits=8, group=-1)"}}));
+        const std::filesystem::path second = freshPath();
+        QS_VERIFY_OK(m_yaml->write(mixed, second, {}));
+        const YAML::Node groups = YAML::LoadFile(
+            (second / "recipe.yaml").string())["compression_stage"]["quantization_modifiers"]["GPTQModifier"]["config_groups"];
+        QCOMPARE(groups["group_0"]["weights"]["num_bits"].as<int>() + groups["group_1"]["weights"]["num_bits"].as<int>(), 12);
+        QCOMPARE(groups["group_0"]["targets"].size() + groups["group_1"]["targets"].size(), std::size_t{7});
     }
 
     void runSheet()
@@ -235,11 +272,43 @@ private Q_SLOTS:
         QVERIFY(test::hasFinding(findings("rtn(grid=asym-free, group=16)"), "grid-convention", "warning", "asym-free"));
         QVERIFY(test::hasFinding(findings("awq(bits=4, group=16)"), "clip-not-expressible", "warning", "clip"));
         QVERIFY(test::hasFinding(findings("gptq(group=16, actorder=group)"), "act-order-removed", "error", "0.14"));
+        QVERIFY(test::hasFinding(
+            findings("rtn(group=16, range=percentile)"), "range-not-expressible", "warning", "14 layers (this is the first)"));
+        QVERIFY(test::hasFinding(
+            findings("rtn(group=16, range=mse, mse_weighted=true)"), "range-not-expressible", "warning", "mse_weighted"));
+        QVERIFY(findings("rtn(group=16, range=mse)").empty());
+        QVERIFY(test::hasFinding(findings("rtn(bits=2, group=16)"), "runtime-width", "warning", "2-bit"));
         QVERIFY(test::hasFinding(findings("magnitude"), "stage-translates", "error", "only while it trains"));
         QS_REQUIRE(magnitude, m_families.input(m_model, "magnitude"));
         QS_VERIFY_ERROR(m_yaml->write(magnitude, freshPath(), {}), Errc::InvalidArgument, "export a checkpoint instead");
         QS_REQUIRE(empty, m_families.input(m_model, ""));
         QS_VERIFY_ERROR(m_yaml->write(empty, freshPath(), {}), Errc::InvalidArgument, "no layer is compressed");
+    }
+
+    /// llm-compressor computes scales in the model's own type, and searches ranges in it.
+    void yamlOfASixteenBitModel()
+    {
+        QS_REQUIRE(model, test::tinyLlama(m_dir.filePath(QStringLiteral("tiny")).toStdString(), DType::BF16));
+        const auto lint = [&](const std::string& text) {
+            const auto input = m_families.input(model, text);
+            return input ? m_yaml->lint(*input) : std::vector<Finding>{{"input", "error", "", input.error().line()}};
+        };
+        QVERIFY(test::hasFinding(
+            lint("rtn(group=16)"), "scale-dtype-not-expressible", "warning", "scale_dtype=bfloat16 is what it will compute"));
+        QVERIFY(lint("rtn(group=16, scale_dtype=bfloat16)").empty());
+        QVERIFY(test::hasFinding(lint("rtn(group=16, range=mse)"), "range-precision", "warning", "bfloat16"));
+        QS_REQUIRE(input, m_families.input(model, "rtn(group=16, scale_dtype=float32)"));
+        const std::filesystem::path out = freshPath();
+        QS_VERIFY_OK(m_yaml->write(input, out, {}));
+        QVERIFY(test::readFile(out / "recipe.yaml").find("scale_dtype") == std::string::npos); // it would fail there
+    }
+
+    void recipeFilesEndInJson()
+    {
+        QS_REQUIRE(input, m_families.input(m_model, "rtn"));
+        const std::filesystem::path out = m_dir.filePath(QStringLiteral("recipe")).toStdString();
+        QS_VERIFY_ERROR(m_json->write(input, out, {}), Errc::InvalidArgument, "ends in .json");
+        QVERIFY(!std::filesystem::exists(out));
     }
 
     void jsonRoundTrip()
@@ -263,7 +332,8 @@ private Q_SLOTS:
         QCOMPARE(document.at("model_id").get<std::string>(), m_model->id());
         QCOMPARE(document.at("producer").get<std::string>(), std::string(kProducer));
         QS_REQUIRE(checked, m_families.exporters.validate(out, m_families.stages, {}));
-        QCOMPARE(checked.runtimes.front().loads, std::string("yes"));
+        QCOMPARE(checked.runtimes.front().loads, std::string("unknown")); // without a model nobody knows
+        QVERIFY(checked.runtimes.front().why.find("against a model") != std::string::npos);
         QS_REQUIRE(second, m_json->write(input, out, {})); // a recipe is saved over itself
         QVERIFY(second.verified);
     }

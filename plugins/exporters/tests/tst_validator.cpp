@@ -69,6 +69,32 @@ const Bad kBad[] = {
         "opens", "need 32 x 2"},
     {"scale of integers", [](Checkpoint& c) { c.part(".weight_scale").dtype = "I16"; }, "opens", "scales of type I16"},
     {"NaN scale", [](Checkpoint& c) { c.part(".weight_scale").bytes.replace(0, 2, "\xff\x7f"); }, "finite", "NaN or Inf"},
+    {"NaN scale by name", [](Checkpoint& c) { c.part(".weight_scale").bytes.replace(0, 2, "\xff\x7f"); }, "scale-range",
+        "q_proj.weight_scale: is nan at (0, 0)"},
+    {"negative scale", [](Checkpoint& c) { c.part(".weight_scale").bytes.replace(6, 2, std::string("\x00\xbc", 2)); },
+        "scale-range", "is -1 at (1, 1)"},
+    {"scale of 0", [](Checkpoint& c) { c.part(".weight_scale").bytes.replace(2, 2, std::string(2, '\0')); }, "scale-range",
+        "is 0 at (0, 1)"},
+    {"scale beyond the model's type",
+        [](Checkpoint& c) {
+            c.config["torch_dtype"] = "float16";
+            c.part(".weight_scale") = {"F32", {32, 2}, test::rawBytes(std::vector<float>(64, 70000.0F))};
+        },
+        "scale-range", "which float16"},
+    {"scales of another type",
+        [](Checkpoint& c) {
+            c.config.erase("torch_dtype");
+            c.config["dtype"] = "bfloat16";
+        },
+        "scale-type", "the scales of 14 layers (this is the first) are float16, but config.json says bfloat16", "warning"},
+    {"layer of two groups",
+        [](Checkpoint& c) {
+            c.quantization()["config_groups"]["group_1"] = c.group();
+            c.quantization()["config_groups"]["group_1"]["targets"] = {"re:.*q_proj$"};
+        },
+        "targets-disjoint", "2 layers (this is the first) are named by group_0 and group_1", "warning"},
+    {"two formats", [](Checkpoint& c) { c.quantization()["format"] = "float-quantized"; }, "format-agrees",
+        "is 'float-quantized', but", "warning"},
     {"zeros of a symmetric scheme",
         [](Checkpoint& c) {
             c.part(".weight_zero_point") = {"I32", {4, 2}, std::string(32, '\0')};
@@ -204,6 +230,8 @@ private Q_SLOTS:
         if (std::string(bad.severity) == "error")
             for (const auto& runtime : report.runtimes)
                 QVERIFY2(runtime.loads == "no", runtime.runtime.c_str());
+        if (std::string(bad.id) == "targets-disjoint" || std::string(bad.id) == "format-agrees")
+            QCOMPARE(verdict(report, "transformers"), std::string("unknown"));
         if (std::string(bad.id) == "act-order-removed")
             QCOMPARE(verdict(report, "transformers"), std::string("no"));
     }
@@ -238,9 +266,53 @@ private Q_SLOTS:
         QCOMPARE(why(dense, "llama.cpp"), std::string("does not read safetensors; convert it with convert_hf_to_gguf first"));
         Checkpoint other = m_good;
         other.quantization() = {{"quant_method", "gptq"}, {"bits", 4}};
+        other.tensors.erase(std::string(kLayer) + ".weight_packed"); // of which nothing is said
         QS_REQUIRE(foreign, validate(write(other)));
-        for (const auto& runtime : foreign.runtimes)
-            QVERIFY2(runtime.loads != "yes", runtime.runtime.c_str());
+        QVERIFY2(foreign.findings.size() == 1 && test::hasFinding(foreign.findings, "quant-method", "warning", "'gptq'"),
+            test::findingsText(foreign.findings).c_str());
+        for (const auto& runtime : foreign.runtimes) {
+            QCOMPARE(runtime.loads, std::string("unknown"));
+            QCOMPARE(runtime.why, std::string("quantization method 'gptq' is not checked by this version"));
+        }
+        other.raw = test::safetensorsOf(other.tensors) + "more"; // a broken file is broken by any method
+        QS_REQUIRE(brokenFile, validate(write(other)));
+        QVERIFY(test::hasFinding(brokenFile.findings, "opens", "error", ""));
+        QCOMPARE(verdict(brokenFile, "vLLM"), std::string("no"));
+        Checkpoint floats = m_good;
+        floats.group()["format"] = "float-quantized";
+        QS_REQUIRE(foreignFormat, validate(write(floats)));
+        QVERIFY2(foreignFormat.findings.size() == 1
+                && test::hasFinding(foreignFormat.findings, "format", "warning", "'float-quantized' is not checked"),
+            test::findingsText(foreignFormat.findings).c_str());
+        QCOMPARE(verdict(foreignFormat, "vLLM"), std::string("unknown"));
+        // What the warning of the export says stands in the verdict as well.
+        Checkpoint rounded = m_good;
+        rounded.config["torch_dtype"] = "bfloat16";
+        rounded.group()["weights"]["group_size"] = nullptr;
+        rounded.group()["weights"]["strategy"] = "channel";
+        for (auto& [name, tensor] : rounded.tensors)
+            if (name.ends_with(".weight_scale"))
+                tensor = {
+                    "F16", {tensor.shape.at(0), 1}, tensor.bytes.substr(0, 2 * static_cast<std::size_t>(tensor.shape.at(0)))};
+        QS_REQUIRE(bfloat, validate(write(rounded)));
+        QCOMPARE(verdict(bfloat, "vLLM"), std::string("yes"));
+        QVERIFY2(why(bfloat, "vLLM").find("rounds the scales of 14 layers from float16 to bfloat16") != std::string::npos,
+            why(bfloat, "vLLM").c_str());
+        // A header without a format, and a GGUF file without an architecture.
+        const fs::path bare = freshPath("bare.safetensors");
+        test::writeFile(bare,
+            test::safetensorsBytes(
+                R"({"a.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}})", std::string(16, '\1')));
+        QS_REQUIRE(noFormat, validate(bare));
+        QVERIFY2(test::hasFinding(noFormat.findings, "metadata-format", "warning", "bare.safetensors: its __metadata__"),
+            test::findingsText(noFormat.findings).c_str());
+        test::GgufWriter writer;
+        writer.addTensor({"a.weight", {2, 2}, 0U, std::string(16, '\1')});
+        const fs::path unnamed = freshPath("unnamed.gguf");
+        test::writeFile(unnamed, writer.bytes());
+        QS_REQUIRE(noArchitecture, validate(unnamed));
+        for (const auto& runtime : noArchitecture.runtimes)
+            QVERIFY2(runtime.why.find("no general.architecture") != std::string::npos, runtime.why.c_str());
     }
 
     void badRecipes_data()

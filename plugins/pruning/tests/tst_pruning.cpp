@@ -226,7 +226,7 @@ void PruningTest::groupsKeepTheirCount_data()
     }
 }
 
-void PruningTest::groupsKeepTheirCount()
+void PruningTest::groupsKeepTheirCount() // pruning test matrix, item 5
 {
     QFETCH(QString, id);
     QFETCH(QString, pattern);
@@ -264,7 +264,7 @@ void PruningTest::zeroSparsityIsTheIdentity_data()
     }
 }
 
-void PruningTest::zeroSparsityIsTheIdentity() // bit for bit
+void PruningTest::zeroSparsityIsTheIdentity() // pruning test matrix, item 1, bit for bit
 {
     QFETCH(QString, id);
     QFETCH(QString, rounding);
@@ -289,7 +289,7 @@ void PruningTest::updateIsNoWorseThanTheMaskAlone_data()
                     << seed << QString(id) << QString(pattern);
 }
 
-void PruningTest::updateIsNoWorseThanTheMaskAlone()
+void PruningTest::updateIsNoWorseThanTheMaskAlone() // pruning test matrix, item 3
 {
     QFETCH(int, seed);
     QFETCH(QString, id);
@@ -305,7 +305,8 @@ void PruningTest::updateIsNoWorseThanTheMaskAlone()
         QCOMPARE(zeros(updated.keep), Index{16 * 64 / 2});
 }
 
-void PruningTest::wandaBeatsMagnitudeOnItsOwnObjective() // diag(C): optimal per row, so never above magnitude per row
+void PruningTest::wandaBeatsMagnitudeOnItsOwnObjective() // pruning test matrix, item 3, on diag(C): optimal per row, so never
+                                                         // above magnitude per row
 {
     const Problem problem(96, 16, 64, 128);
     QS_REQUIRE(wanda, plan(problem, "wanda", {}));
@@ -331,7 +332,7 @@ void PruningTest::jointWithAGrid() // SparseGPT and GPTQ in one sweep
     const Problem problem(97, 12, 64, 256);
     QS_REQUIRE(grid, makeStage(m_registry, "int"));
     QS_REQUIRE(result, prune(problem, "sparsegpt", {{"pattern", text("2:4")}}, "obs", grid.grid.get()));
-    QVERIFY(test::sameBits(result.quantized.dequantize(), result.What));
+    QVERIFY(test::sameBits(result.quantized.dequantize(cpuBackend()), result.What));
     QCOMPARE(zeros(result.keep), Index{12 * 32});
     for (Index i = 0; i < result.What.size(); ++i)
         if (!result.keep.values()[static_cast<std::size_t>(i)])

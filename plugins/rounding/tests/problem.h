@@ -3,6 +3,7 @@
 
 #include "core/exec/backend.h"
 #include "core/recipe/registry.h"
+#include "tests/core/exec/counting_backend.h"
 
 #include <QtTest>
 #include <algorithm>
@@ -147,43 +148,7 @@ struct Problem {
         view.absMaxNoSinks = view.absMax;
         return view;
     }
-    recipe::LayerProblem layer() const { return {"layer", W, input(), {*backend, job}, false}; }
-};
-
-/// Passes everything on to the CPU backend and tells when a product is asked for.
-class CountingBackend final : public Backend {
-public:
-    std::function<void()> onProduct;
-    int products = 0;
-
-    std::string name() const override { return cpuBackend().name(); }
-    std::string version() const override { return cpuBackend().version(); }
-    void gemm(bool tA, bool tB, float alpha, MatrixView A, MatrixView B, float beta, MutMatrixView C) override
-    {
-        count();
-        cpuBackend().gemm(tA, tB, alpha, A, B, beta, C);
-    }
-    void gram(MatrixView X, MutMatrixViewD G) override { cpuBackend().gram(X, G); }
-    void gemmD(bool tA, bool tB, double alpha, MatrixViewD A, MatrixViewD B, double beta, MutMatrixViewD C) override
-    {
-        count();
-        cpuBackend().gemmD(tA, tB, alpha, A, B, beta, C);
-    }
-    Expected<void> cholesky(MutMatrixViewD A) override { return cpuBackend().cholesky(A); }
-    Expected<void> invertLower(MutMatrixViewD L) override { return cpuBackend().invertLower(L); }
-    Expected<std::vector<double>> symmetricEigen(MatrixViewD A, MatrixD* V) override
-    {
-        return cpuBackend().symmetricEigen(A, V);
-    }
-    void solveLower(MatrixViewD L, bool transposed, MutMatrixViewD X) override { cpuBackend().solveLower(L, transposed, X); }
-
-private:
-    void count()
-    {
-        ++products;
-        if (onProduct)
-            onProduct();
-    }
+    recipe::LayerProblem layer() const { return {"layer", W, input(), {*backend, job}}; }
 };
 
 /// A stage with these parameters, the others at their defaults.

@@ -156,7 +156,7 @@ void ObsTest::groupOrderIsStored()
     QCOMPARE(result.quantized.groupOf.size(), std::size_t{64});
     for (std::int32_t g = 0; g < 4; ++g)
         QCOMPARE(std::count(result.quantized.groupOf.begin(), result.quantized.groupOf.end(), g), std::ptrdiff_t{16});
-    QVERIFY(test::sameBits(result.quantized.dequantize(), result.What));
+    QVERIFY(test::sameBits(result.quantized.dequantize(cpuBackend()), result.What));
 }
 
 void ObsTest::lossIsTheSumOfErrors_data()
@@ -323,7 +323,7 @@ void ObsTest::storedEqualsSimulated()
     const Problem problem(42, 12, 96, 128);
     for (const char* grid : {"sym-fullrange-mid", "sym-restricted", "asym-0", "asym-free", "asym-realzero"}) {
         QS_REQUIRE(result, solve("obs", problem.layer(), {{"grid", text(grid)}, {"bits", whole(3)}, {"clip", text("awq")}}));
-        QVERIFY(test::sameBits(result.quantized.dequantize(), result.What));
+        QVERIFY(test::sameBits(result.quantized.dequantize(cpuBackend()), result.What));
         for (const float scale : result.quantized.scale.values())
             QCOMPARE(scale, quant::roundScale(scale, quant::ScaleType::Float16));
     }

@@ -185,7 +185,7 @@ void RoundingTest::frozenGridIsIdempotent() // T01: a second pass on the fitted 
         }
     }
     const quant::QuantizedTensor tensor = session->finish({});
-    QVERIFY(test::sameBits(tensor.dequantize(), first));
+    QVERIFY(test::sameBits(tensor.dequantize(cpuBackend()), first));
 }
 
 void RoundingTest::scalesWithTheWeight_data()
@@ -234,7 +234,7 @@ void RoundingTest::sessionAndWholeMatrixAgree() // the solver's view of a grid a
     QVERIFY(test::sameBits(solved.quantized.codes, preview.codes));
     QVERIFY(test::sameBits(solved.quantized.scale, preview.scale));
     QVERIFY(test::sameBits(solved.quantized.zero, preview.zero));
-    QVERIFY(test::sameBits(solved.What, preview.dequantize()));
+    QVERIFY(test::sameBits(solved.What, preview.dequantize(cpuBackend())));
     QCOMPARE(solved.quantized.group, group < 0 ? Index{192} : Index{group});
 }
 
@@ -264,7 +264,7 @@ void RoundingTest::prunedWeightsAreExactlyZero()
                 QCOMPARE(result.What.values()[at], 0.0F);
         }
         QVERIFY(test::sameBits(result.keep, mask.keep));
-        QVERIFY(test::sameBits(result.quantized.dequantize(), result.What)); // what is stored is what is simulated
+        QVERIFY(test::sameBits(result.quantized.dequantize(cpuBackend()), result.What)); // what is stored is what is simulated
     }
 }
 
@@ -407,17 +407,22 @@ void RoundingTest::clippingSparesExcludedLayers()
     QS_REQUIRE(rounding, makeStage(m_registry, "nearest"));
     QS_REQUIRE(plain, nearest(problem, {{"bits", whole(2)}}));
     recipe::LayerProblem layer = problem.layer();
-    layer.clipExcluded = true;
-    recipe::StageReport report;
-    QS_REQUIRE(excluded, rounding.rounding->solve(layer, stage.grid.get(), nullptr, report));
-    QVERIFY(test::sameBits(excluded.What, plain.What));
-    QCOMPARE(report.notes.size(), std::size_t{1});
-    recipe::StageReport clippedReport;
-    layer.clipExcluded = false;
-    QVERIFY(rounding.rounding->solve(layer, stage.grid.get(), nullptr, clippedReport));
-    QCOMPARE(clippedReport.entries.size(), std::size_t{1});
-    QCOMPARE(clippedReport.entries[0].first, std::string("clipped_share"));
-    QVERIFY(std::get<double>(clippedReport.entries[0].second) > 0.0);
+    for (const model::LayerRole role : {model::LayerRole::Query, model::LayerRole::Key}) {
+        layer.role = role;
+        recipe::StageReport report;
+        QS_REQUIRE(excluded, rounding.rounding->solve(layer, stage.grid.get(), nullptr, report));
+        QVERIFY(test::sameBits(excluded.What, plain.What));
+        QCOMPARE(report.notes.size(), std::size_t{1});
+    }
+    for (const model::LayerRole role : {model::LayerRole::Value, model::LayerRole::Output, model::LayerRole::Gate,
+             model::LayerRole::Up, model::LayerRole::Down, model::LayerRole::Other}) {
+        layer.role = role;
+        recipe::StageReport report;
+        QVERIFY(rounding.rounding->solve(layer, stage.grid.get(), nullptr, report));
+        QCOMPARE(report.entries.size(), std::size_t{1});
+        QCOMPARE(report.entries[0].first, std::string("clipped_share"));
+        QVERIFY(std::get<double>(report.entries[0].second) > 0.0);
+    }
 }
 
 void RoundingTest::clippingNeedsCalibration()

@@ -3,9 +3,11 @@
 #include "plugins/smoothing/smoothing.h"
 
 #include "core/exec/parallel.h"
+#include "core/metrics/error_metrics.h"
 #include "plugins/rounding/rounding.h"
 #include "plugins/rounding/tests/problem.h"
 #include "plugins/smoothing/awq.h"
+#include "plugins/smoothing/channel_scaling.h"
 #include "plugins/smoothing/smooth.h"
 
 using namespace qs;
@@ -23,6 +25,7 @@ struct Site {
     model::SiteSpec spec;
     recipe::StageInstance grid; ///< Empty: no grid in the pipeline.
     std::function<void()> onProject;
+    std::function<std::vector<double>(std::vector<double>)> storable;
 
     Site(std::uint64_t seed, Index rows, Index cols, Index tokens, Index secondRows = 0)
         : problem(seed, rows, cols, tokens)
@@ -40,12 +43,12 @@ struct Site {
     }
     RowMatrix nearest(MatrixView W) const
     {
-        const recipe::LayerProblem layer{"layer", W, {}, {*problem.backend, problem.job}, false};
-        return grid.grid->nearest(layer)->dequantize();
+        const recipe::LayerProblem layer{"layer", W, {}, {*problem.backend, problem.job}};
+        return grid.grid->nearest(layer)->dequantize(cpuBackend());
     }
     recipe::SiteContext context() const
     {
-        recipe::SiteContext site{spec, {}, problem.input(), {*problem.backend, problem.job}};
+        recipe::SiteContext site{spec, {}, problem.input(), {*problem.backend, problem.job}, storable};
         for (const MatrixView W : weights()) {
             recipe::SiteConsumer consumer;
             consumer.layer = site.consumers.empty() ? "first" : "second";
@@ -91,10 +94,11 @@ class SmoothingTest : public QObject {
 private Q_SLOTS:
     void initTestCase();
     void cleanup() { setThreadCount(m_threads); }
-    void gramLossIsTheTokenLoss();
+    void lossesAreTheTokenLoss();
     void ratioZeroIsNearest();
     void awqIsNeverWorseThanNearest_data();
     void awqIsNeverWorseThanNearest();
+    void scalesAreScoredAsStored();
     void awqWinsInTheMedian();
     void awqAgainstNumpy_data();
     void awqAgainstNumpy();
@@ -138,7 +142,7 @@ void SmoothingTest::initTestCase()
     QVERIFY(plugins::registerSmoothing(m_registry));
 }
 
-void SmoothingTest::gramLossIsTheTokenLoss() // T15
+void SmoothingTest::lossesAreTheTokenLoss() // T15: Gram loss = token loss; the search's in float32
 {
     const Problem problem(50, 700, 24, 128); // more rows than one block of the product
     const RowMatrix dW = test::hashedWeights(51, 700, 24);
@@ -150,20 +154,31 @@ void SmoothingTest::gramLossIsTheTokenLoss() // T15
                 y += static_cast<double>(dW(r, c)) * static_cast<double>(problem.X(t, c));
             tokens += y * y / 128.0;
         }
-    QVERIFY(near(plugins::gramLoss(dW, problem.C, cpuBackend()), tokens, 1e-10));
+    QVERIFY(near(*metrics::traceLoss(dW, problem.C, cpuBackend()), tokens, 1e-10));
+    RowMatrix C(24, 24);
+    std::transform(problem.C.values().begin(), problem.C.values().end(), C.values().begin(),
+        [](double value) { return static_cast<float>(value); });
+    QVERIFY(near(plugins::awqSearchLoss(dW, C, cpuBackend()), tokens, 1e-5));
 }
 
-void SmoothingTest::ratioZeroIsNearest() // T15
+void SmoothingTest::ratioZeroIsNearest() // T15: r = 0 = RTN, through the candidate's own arithmetic
 {
     Site site(52, 16, 32, 128);
     useGrid(site);
+    std::vector<double> meanAbs = site.problem.input().meanAbs;
+    meanAbs[3] = 0.0; // a dead channel
+    meanAbs[4] = 1e-30;
+    const std::vector<double> ones = plugins::awqScale(meanAbs, {}, 0.0);
+    QVERIFY(ones == std::vector<double>(32, 1.0));
+    QVERIFY(plugins::awqScale(meanAbs, {}, 0.5) != ones);
+    QS_REQUIRE(transform, plugins::ChannelScaling::make(ones));
+    const RowMatrix scaled = transform->toTransformed(site.problem.W);
+    QVERIFY(test::sameBits(scaled, site.problem.W));
+    QVERIFY(test::sameBits(transform->fromTransformed(site.nearest(scaled)), site.nearest(site.problem.W)));
     const plugins::AwqTransform onlyZero({.nGrid = 1});
     recipe::StageReport report;
-    QS_REQUIRE(transform, onlyZero.fit(site.context(), report));
-    QVERIFY(transform->identity());
-    QCOMPARE(entry(report, "ratio"), 0.0);
-    QVERIFY(test::sameBits(transform->toTransformed(site.problem.W), site.problem.W));
-    QVERIFY(test::sameBits(transform->fromTransformed(site.nearest(site.problem.W)), site.nearest(site.problem.W)));
+    QVERIFY(onlyZero.fit(site.context(), report));
+    QVERIFY(near(entry(report, "loss_nearest"), site.loss(*transform), 1e-10));
 }
 
 void SmoothingTest::awqIsNeverWorseThanNearest_data()
@@ -190,6 +205,31 @@ void SmoothingTest::awqIsNeverWorseThanNearest() // T15
     QVERIFY2(chosen <= nearest, qPrintable(QString("%1 > %2").arg(chosen).arg(nearest)));
     QVERIFY(near(entry(report, "loss"), chosen, 1e-9));
     QVERIFY(near(entry(report, "loss_nearest"), nearest, 1e-9));
+}
+
+void SmoothingTest::scalesAreScoredAsStored() // a store that holds powers of two alone
+{
+    for (std::uint64_t seed = 90; seed < 98; ++seed) {
+        Site site(seed, 16, 48, 128, 8);
+        useGrid(site, {{"bits", whole(3)}});
+        site.storable = [](std::vector<double> d) {
+            for (double& value : d)
+                value = std::exp2(std::round(std::log2(value)));
+            return d;
+        };
+        for (const char* id : {"awq", "smooth"}) {
+            recipe::StageReport report;
+            QS_REQUIRE(transform, fit(site, id, {}, report));
+            const std::vector<double> d = transform->diagonal();
+            QVERIFY(d == site.storable(d));
+            QCOMPARE(entry(report, "scale_min"), 1.0 / *std::max_element(d.begin(), d.end()));
+            QCOMPARE(entry(report, "scale_max"), 1.0 / *std::min_element(d.begin(), d.end()));
+            if (id == std::string("awq")) {
+                QVERIFY(near(entry(report, "loss"), site.loss(*transform), 1e-9));
+                QVERIFY(entry(report, "loss") <= entry(report, "loss_nearest"));
+            }
+        }
+    }
 }
 
 void SmoothingTest::awqWinsInTheMedian() // with outlier channels and few bits there is something to win, if not in every case

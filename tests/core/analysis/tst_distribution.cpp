@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/analysis/distribution.h"
+#include "core/exec/backend.h"
 #include "core/tensor/dtype.h"
 #include "tests/support/synthetic.h"
 
@@ -9,6 +10,7 @@
 
 using namespace qs::analysis;
 using namespace qs::quant;
+using qs::cpuBackend;
 using qs::Index;
 using qs::RowMatrix;
 
@@ -19,7 +21,8 @@ RowMatrix onGrid(Index rows, Index cols, Index group, int bits, GridId id, std::
     UniformGridOptions options;
     options.bits = bits;
     options.grid = id;
-    return quantizeNearest(qs::test::gaussianMatrix(rows, cols, seed, 0.03), group, options)->dequantize();
+    return quantizeNearest(qs::test::gaussianMatrix(rows, cols, seed, 0.03), group, options, cpuBackend())
+        ->dequantize(cpuBackend());
 }
 
 } // namespace
@@ -43,7 +46,7 @@ private Q_SLOTS:
         const RowMatrix W = qs::test::gaussianMatrix(16, 64, 131);
         UniformGridOptions options;
         options.bits = 3;
-        const auto q = quantizeNearest(W, 32, options);
+        const auto q = quantizeNearest(W, 32, options, cpuBackend());
         const auto h = codeHistogram(W, *q, 90);
         QVERIFY(h);
         QCOMPARE(std::accumulate(h->codes.begin(), h->codes.end(), std::uint64_t{0}), std::uint64_t{16 * 64});

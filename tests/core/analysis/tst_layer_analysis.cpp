@@ -108,7 +108,7 @@ private Q_SLOTS:
         const auto json = layerToJson("model.layers.0.mlp.down_proj", *layer);
         for (const char* key : {"name", "channels", "tokens", "outliers", "hessian", "sensitivity", "qsur"})
             QVERIFY2(json.contains(key), key);
-        for (const char* key : {"int8_channels", "max_over_median", "kurtosis"})
+        for (const char* key : {"int8_channels", "max_over_median", "kurtosis", "sink_energy"})
             QVERIFY2(json["outliers"][key].is_number(), key);
         for (const char* key : {"trace", "lambda_max", "rank", "condition", "dead_channels", "tokens_per_channel"})
             QVERIFY2(json["hessian"][key].is_number(), key);
@@ -130,6 +130,7 @@ private Q_SLOTS:
         QCOMPARE(json["hessian"]["rank"].get<int>(), 20);
         QCOMPARE(json["qsur"]["r"].get<double>(), 0.0);
         QVERIFY(json["qsur"]["lost_bits"].is_null());
+        QVERIFY(json["qsur"]["deficient"].get<bool>() && json["qsur"]["published_stable"].is_null());
         QVERIFY(!json["sensitivity_holdout"].get<bool>());
         QVERIFY(json.dump().find("NaN") == std::string::npos);
 
@@ -144,6 +145,27 @@ private Q_SLOTS:
         const auto partial = layerToJson("x", *analyzeLayer(goldenWeight(w), &noGram, cpuBackend()));
         QVERIFY(partial["outliers"].is_object() && partial["hessian"].is_null() && partial["qsur"].is_null());
         QVERIFY(partial["why"].get<std::string>().find("Gram") != std::string::npos);
+    }
+
+    void firstPositionsThatHoldTheEnergyAreNamed()
+    {
+        qs::RowMatrix x = qs::test::gaussianMatrix(640, 8, 140);
+        for (Index t = 0; t < x.rows(); t += 64)
+            x(t, 3) = 100.0F; // 10 tokens of 640
+        const auto stats = qs::test::statsOf(x, 64, 0);
+        double first = 0, all = 0;
+        for (std::size_t j = 0; j < 8; ++j) {
+            first += stats.sink.sumsq[j];
+            all += stats.fit.channels.sumsq[j];
+        }
+        const auto input = analyzeInput(stats, cpuBackend());
+        QVERIFY(input && input->hessian);
+        QCOMPARE(input->outliers.sinkEnergy, first / all);
+        QCOMPARE(outliersToJson(input->outliers)["sink_energy"].get<double>(), first / all);
+        QVERIFY2(input->hessian->verdict.find("The first 4 positions of each window hold 9") != std::string::npos,
+            input->hessian->verdict.c_str());
+        const auto calm = analyzeInput(qs::test::statsOf(qs::test::gaussianMatrix(640, 8, 141), 64, 0), cpuBackend());
+        QVERIFY(calm->hessian->verdict.find("positions") == std::string::npos);
     }
 
     void inputsThatNeverVaryAreNoError()

@@ -46,6 +46,8 @@ private Q_SLOTS:
         QCOMPARE(outliers->int8Channels, Index{1});
         QVERIFY(std::fabs(outliers->maxOverMedian - 8.0 / 3.0) < 1e-15);
         QCOMPARE(outliers->sinkRatio, 1.0);
+        QCOMPARE(outliers->sinkEnergy, 13.75 / 82.75); // 4 + 0 + 9.75 of 8 + 64 + 10.75
+        QCOMPARE(outliers->sinkEnergyHoldout, 0.0);
         QCOMPARE(outliers->table.size(), std::size_t{1});
         QCOMPARE(outliers->table[0].channel, Index{1});
         QVERIFY(outliers->table[0].reason.find("LLM.int8") != std::string::npos);
@@ -97,6 +99,30 @@ private Q_SLOTS:
         x(100, 2) = 50.0F; // position 0 of the second sequence
         const auto outliers = findOutliers(statsOf(x, 100, 0));
         QVERIFY(outliers->sinkRatio > 50.0);
+    }
+
+    void sinkEnergyIsOfEachPart()
+    {
+        qs::stats::InputStats stats;
+        const auto sums = [](qs::Index count, std::vector<double> squares) {
+            qs::stats::ChannelSums s(static_cast<Index>(squares.size()));
+            s.count = count;
+            s.sumsq = std::move(squares);
+            s.min.assign(s.sumsq.size(), 0.0);
+            s.max.assign(s.sumsq.size(), 1.0);
+            return s;
+        };
+        stats.fit.channels = sums(100, {900.0, 100.0});
+        stats.sink = sums(8, {899.0, 1.0});
+        stats.holdout.channels = sums(50, {6.0, 2.0});
+        stats.holdoutSink = sums(4, {2.0, 0.0});
+        const auto known = findOutliers(stats);
+        QCOMPARE(known->sinkEnergy, 0.9);
+        QCOMPARE(known->sinkEnergyHoldout, 0.25);
+        stats.sink = stats.holdoutSink = qs::stats::ChannelSums(2); // positions are not known
+        const auto unknown = findOutliers(stats);
+        QCOMPARE(unknown->sinkEnergy, 0.0);
+        QCOMPARE(unknown->sinkEnergyHoldout, 0.0);
     }
 
     void holdoutCountsToo()

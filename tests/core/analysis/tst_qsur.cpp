@@ -192,6 +192,8 @@ private Q_SLOTS:
         QVERIFY(q.deficient);
         QCOMPARE(q.r, 0.0);
         QCOMPARE(q.published, 0.0);
+        QVERIFY(!q.publishedStable && q.lambda1 > 1.05 * q.lambda2); // the 0 is forced, nothing to rely on
+        QVERIFY(q.note.find("eigenvector") == std::string::npos);
         QCOMPARE(*q.rank, Index{1});
         QVERIFY(near(q.rSub, std::sqrt(91.0 / 36.0 / 6.0), 1e-12));
         QVERIFY(near(q.rankShare, 1.0 / 6.0, 1e-15));
@@ -281,10 +283,9 @@ private Q_SLOTS:
         QCOMPARE(shifted->r, centred->r);
     }
 
-    void samplingBiasOfTheDossier() // T = 400, d = 200: exact (mean known) -.3086, limit -.3069, measured -.3045
+    void samplingBiasOfTheDossier() // T = 400, d = 200: exact (mean known) -.3086, measured -.3045
     {
         QVERIFY(std::fabs(gaussianLogDetBias(200, 400, true) + 0.3086) < 5e-5);
-        QVERIFY(std::fabs(asymptoticLogDetBias(0.5) + 0.3069) < 5e-5);
         QVERIFY(gaussianLogDetBias(200, 400) < gaussianLogDetBias(200, 400, true));
         const MatrixD S = qs::test::randomSecondMoment(400, 200, 126);
         const Qsur q = qsurOf(S, 400);
@@ -292,18 +293,10 @@ private Q_SLOTS:
         QVERIFY(q.rUnbiased > q.r);
     }
 
-    void chiSquareByWilsonHilferty()
-    {
-        const auto golden = qs::test::readGolden("analysis/analysis.json");
-        const double exact = golden["chi2_256_99"].get<double>();
-        QVERIFY(std::fabs(chiSquareQuantile(256, 0.99) / exact - 1.0) < 1e-3);
-        QVERIFY(chiSquareQuantile(256, 0.5) < 256.0);
-    }
-
     void rowsOfAWeight()
     {
         const qs::RowMatrix W = qs::test::gaussianMatrix(700, 12, 127);
-        const auto cov = rowCovariance(W);
+        const auto cov = rowCovariance(W, cpuBackend());
         QVERIFY(cov);
         QCOMPARE(cov->samples, Index{700});
         const auto stats = qs::test::statsOf(W, 700, 0);
@@ -313,7 +306,7 @@ private Q_SLOTS:
                 QVERIFY(std::fabs(cov->sigma(r, c) - other->sigma(r, c)) < 1e-12);
         qs::RowMatrix bad(W.view());
         bad(5, 2) = std::nanf("");
-        QVERIFY(rowCovariance(bad).error().message.find("(5, 2)") != std::string::npos);
+        QVERIFY(rowCovariance(bad, cpuBackend()).error().message.find("(5, 2)") != std::string::npos);
     }
 
     void constantInputsCentreToZero()

@@ -301,19 +301,6 @@ private Q_SLOTS:
         QVERIFY(cpuBackend().symmetricEigen(diagonal, nullptr).error().code == Errc::NotFinite);
         QVERIFY(cpuBackend().symmetricEigen(MatrixD(), nullptr)->empty());
     }
-
-    void solveLower()
-    {
-        constexpr Index kSize = 30;
-        const MatrixD L = lowerFactor(kSize, 4);
-        const MatrixD B = randomMatrix<double>(kSize, 7, 9);
-        for (const bool transposed : {false, true}) {
-            MatrixD X = B;
-            cpuBackend().solveLower(L, transposed, X.mut());
-            const MatrixD back = naiveProduct<double>(transposed, false, 1.0, L, X, 0.0, B);
-            QVERIFY(largestDifference<double>(back, B) <= 1e-11);
-        }
-    }
 };
 
 QTEST_GUILESS_MAIN(CpuBackendTest)

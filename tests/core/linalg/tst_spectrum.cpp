@@ -27,7 +27,7 @@ private Q_SLOTS:
         QVERIFY(top);
         QVERIFY(std::fabs(top->lambda1 - 3.0) < 1e-14 && std::fabs(top->lambda2 - 1.0) < 1e-14);
         QVERIFY(std::fabs(std::fabs(top->q1[0]) - std::sqrt(0.5)) < 1e-14);
-        QVERIFY(std::fabs(top->q2[0] + top->q2[1]) < 1e-14);
+        QVERIFY(std::fabs(top->q1[0] - top->q1[1]) < 1e-14);
         QVERIFY(std::fabs(*conditionNumber(*values) - 3.0) < 1e-13);
     }
 

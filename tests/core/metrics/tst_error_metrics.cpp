@@ -89,26 +89,6 @@ private Q_SLOTS:
         QCOMPARE(sqnrDb(0.01), 20.0);
     }
 
-    void blockErrorsSumToTheWeightError()
-    {
-        const RowMatrix W = qs::test::gaussianMatrix(10, 13, 76);
-        const RowMatrix What = qs::test::gaussianMatrix(10, 13, 77);
-        const auto blocks = blockErrors(W, What, 4, 5);
-        QCOMPARE(blocks->rows(), Index{3});
-        QCOMPARE(blocks->cols(), Index{3});
-        double corner = 0, total = 0, signal = 0;
-        for (Index r = 8; r < 10; ++r)
-            for (Index c = 10; c < 13; ++c)
-                corner += std::pow(static_cast<double>(W(r, c)) - static_cast<double>(What(r, c)), 2);
-        QVERIFY(std::fabs((*blocks)(2, 2) - corner) < 1e-12);
-        for (const double value : blocks->values())
-            total += value;
-        for (const float w : W.values())
-            signal += static_cast<double>(w) * static_cast<double>(w);
-        QVERIFY(std::fabs(total / signal / weightError(W, What) - 1.0) < 1e-12);
-        QVERIFY(blockErrors(W, What, 0, 5).error().code == Errc::InvalidArgument);
-    }
-
     void nonFiniteShows()
     {
         RowMatrix W = qs::test::gaussianMatrix(3, 4, 78);

@@ -77,6 +77,9 @@ private Q_SLOTS:
             QCOMPARE((*stats)->fit.channels.nonFinite, Index{0});
             QCOMPARE((*stats)->fit.hasGram(), layer.module == "mlp.down_proj");
             QCOMPARE((*stats)->holdout.hasGram(), layer.module == "mlp.down_proj");
+            QCOMPARE(dump->hasRawTokens(layer.name), layer.module == "mlp.down_proj");
+            if (layer.module != "mlp.down_proj")
+                continue;
             const auto raw = dump->rawTokens(layer.name);
             QVERIFY(raw);
             QCOMPARE(raw->rows(), Index{40});
@@ -146,8 +149,8 @@ private Q_SLOTS:
         QFETCH(int, length);
         QFETCH(QString, pattern);
         QFETCH(QString, message);
-        const auto result = capture(
-            m_model, kText, target(), {.samples = samples, .seqLen = length, .gramLayers = pattern.toStdString()}, {});
+        const auto result = capture(m_model, kText, target(),
+            {.samples = samples, .seqLen = length, .gramLayers = pattern.toStdString()}, cpuBackend(), {});
         QVERIFY(!result);
         QCOMPARE(result.error().code, Errc::InvalidArgument);
         QVERIFY2(result.error().line().find(message.toStdString()) != std::string::npos, result.error().line().c_str());
@@ -158,14 +161,14 @@ private Q_SLOTS:
     {
         const fs::path text = m_dir->filePath("text.txt").toStdString();
         QVERIFY(writeTextFile(text, "Too short."));
-        const auto tooShort = capture(m_model, text, target(), {}, {});
+        const auto tooShort = capture(m_model, text, target(), {}, cpuBackend(), {});
         QVERIFY(!tooShort && tooShort.error().code == Errc::InvalidArgument);
         QCOMPARE(tooShort.error().where, text.string());
-        const auto missing = capture(m_model, m_dir->filePath("no.txt").toStdString(), target(), {}, {});
+        const auto missing = capture(m_model, m_dir->filePath("no.txt").toStdString(), target(), {}, cpuBackend(), {});
         QVERIFY(!missing && missing.error().code == Errc::NotFound);
         const auto silent = openModel(fs::path(QS_GOLDEN_DIR) / "model" / "llama_gqa");
         QVERIFY(silent);
-        const auto noTokenizer = capture(*silent, kText, target(), {}, {});
+        const auto noTokenizer = capture(*silent, kText, target(), {}, cpuBackend(), {});
         QVERIFY(!noTokenizer && noTokenizer.error().code == Errc::NotFound);
         QVERIFY(!fs::exists(target()));
     }
@@ -182,7 +185,7 @@ private Q_SLOTS:
             if (text.starts_with("block 3"))
                 stop.request_stop();
         };
-        const auto result = capture(m_model, kText, target(), {.samples = 4, .seqLen = 64}, job);
+        const auto result = capture(m_model, kText, target(), {.samples = 4, .seqLen = 64}, cpuBackend(), job);
         QVERIFY(!result);
         QCOMPARE(result.error().code, Errc::Cancelled);
         QVERIFY(last > 0.3 && last < 0.7);
@@ -195,11 +198,11 @@ private:
     std::shared_ptr<const stats::CalibrationDump> captured(const CaptureOptions& options)
     {
         const fs::path path = m_dir->filePath(QString("dump%1.h5").arg(m_count++)).toStdString();
-        if (const auto done = capture(m_model, kText, path, options, {}); !done) {
+        if (const auto done = capture(m_model, kText, path, options, cpuBackend(), {}); !done) {
             qWarning("%s", done.error().line().c_str());
             return nullptr;
         }
-        const auto dump = stats::openDump(path);
+        const auto dump = stats::openDump(path, cpuBackend());
         if (!dump)
             qWarning("%s", dump.error().line().c_str());
         return dump ? *dump : nullptr;

@@ -57,7 +57,7 @@ private Q_SLOTS:
         const auto text = readTextFile(fs::path(QS_GOLDEN_DIR) / "sample" / "logits.json");
         QVERIFY(text);
         const auto golden = nlohmann::json::parse(*text).at("evaluation");
-        const auto report = evaluate(m_model, m_text, {}, {.seqLen = golden.at("window").get<Index>()}, {});
+        const auto report = evaluate(m_model, m_text, {}, {.seqLen = golden.at("window").get<Index>()}, cpuBackend(), {});
         QVERIFY2(report, report ? "" : report.error().line().c_str());
         QCOMPARE(report->reference.tokens, golden.at("tokens_predicted").get<Index>());
         QCOMPARE(report->protocol.at("windows"), std::to_string(golden.at("windows").get<int>()));
@@ -79,7 +79,7 @@ private Q_SLOTS:
         const auto content = readTextFile(text);
         QVERIFY(model && content);
         const auto report = evaluate(*model, *content, {},
-            {.seqLen = golden.at("window").get<Index>(), .maxTokens = golden.at("tokens").get<Index>()}, {});
+            {.seqLen = golden.at("window").get<Index>(), .maxTokens = golden.at("tokens").get<Index>()}, cpuBackend(), {});
         QVERIFY2(report, report ? "" : report.error().line().c_str());
         QCOMPARE(report->reference.tokens, golden.at("tokens_predicted").get<Index>());
         qInfo("perplexity %.6f +- %.3f, reference %.6f, %.1f s", report->reference.perplexity, report->reference.perplexitySe,
@@ -90,7 +90,7 @@ private Q_SLOTS:
     void sameModelDiffersInNothing()
     {
         const auto report = evaluate(m_model, m_text, {{"same", nullptr, nullptr}, {"same, opened again", nullptr, m_model}},
-            {.seqLen = 64, .maxTokens = 1000}, {});
+            {.seqLen = 64, .maxTokens = 1000}, cpuBackend(), {});
         QVERIFY(report);
         for (const EvalScores& scores : report->candidates) {
             QVERIFY(scores.hasReference);
@@ -108,7 +108,8 @@ private Q_SLOTS:
     void scoresEqualTheDefinition()
     {
         const Noise noise(0.2F);
-        const auto report = evaluate(m_model, m_text, {{"noisy", &noise, nullptr}}, {.seqLen = 20, .maxTokens = 79}, {});
+        const auto report
+            = evaluate(m_model, m_text, {{"noisy", &noise, nullptr}}, {.seqLen = 20, .maxTokens = 79}, cpuBackend(), {});
         QVERIFY(report);
         const EvalScores& scores = report->candidates.at(0);
         const auto ids = (*m_model->tokenizer())->encode(m_text);
@@ -167,7 +168,7 @@ private Q_SLOTS:
     {
         const Noise little(0.02F), some(0.1F), much(0.5F);
         const auto report = evaluate(m_model, m_text, {{"a", &little, nullptr}, {"b", &some, nullptr}, {"c", &much, nullptr}},
-            {.seqLen = 128, .maxTokens = 1024}, {});
+            {.seqLen = 128, .maxTokens = 1024}, cpuBackend(), {});
         QVERIFY(report);
         QVERIFY(report->candidates[0].klMean > 0.0);
         QVERIFY(report->candidates[0].klMean < report->candidates[1].klMean
@@ -178,7 +179,8 @@ private Q_SLOTS:
     void oneWindowHasNoPairedError()
     {
         const Noise noise(0.1F);
-        const auto report = evaluate(m_model, m_text, {{"a", &noise, nullptr}}, {.seqLen = 32, .maxTokens = 32}, {});
+        const auto report
+            = evaluate(m_model, m_text, {{"a", &noise, nullptr}}, {.seqLen = 32, .maxTokens = 32}, cpuBackend(), {});
         QVERIFY(report);
         QVERIFY(std::isnan(report->candidates[0].deltaNllSe));
         QVERIFY(std::isfinite(report->candidates[0].klSe));
@@ -187,7 +189,7 @@ private Q_SLOTS:
     void refusals()
     {
         const auto code = [&](std::string_view text, EvalOptions options, const std::vector<EvalCandidate>& candidates = {}) {
-            const auto report = evaluate(m_model, text, candidates, options, {});
+            const auto report = evaluate(m_model, text, candidates, options, cpuBackend(), {});
             return report ? Errc::Internal : report.error().code;
         };
         QCOMPARE(code("short", {}), Errc::InvalidArgument);
@@ -201,7 +203,7 @@ private Q_SLOTS:
         stop.request_stop();
         JobContext job;
         job.stop = stop.get_token();
-        const auto cancelled = evaluate(m_model, m_text, {}, {.seqLen = 32}, job);
+        const auto cancelled = evaluate(m_model, m_text, {}, {.seqLen = 32}, cpuBackend(), job);
         QVERIFY(!cancelled && cancelled.error().code == Errc::Cancelled);
     }
 

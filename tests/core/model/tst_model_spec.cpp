@@ -342,7 +342,8 @@ private Q_SLOTS:
             QCOMPARE(spec.layers[static_cast<std::size_t>(spec.find("d.e"))].in, Index{9});
             QCOMPARE(spec.parameters, Index{12 + 30 + 7 + 18 + 4 + 2 + 2});
             const auto role = [&](const char* name) { return spec.layers[static_cast<std::size_t>(spec.find(name))].role; };
-            QVERIFY(role("x.k_proj") == LayerRole::Key && role("seek_proj") == LayerRole::Other && role("a") == LayerRole::Other);
+            QVERIFY(
+                role("x.k_proj") == LayerRole::Key && role("seek_proj") == LayerRole::Other && role("a") == LayerRole::Other);
             QVERIFY(!spec.whyNotRunnable().empty());
             const auto run = Engine(*model, cpuBackend()).run(Windows{1, {{0}}}, nullptr, nullptr, {});
             QVERIFY(!run && run.error().code == Errc::Unsupported);

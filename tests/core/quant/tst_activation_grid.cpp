@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/exec/backend.h"
 #include "core/exec/parallel.h"
 #include "core/quant/uniform_grid.h"
 #include "tests/support/synthetic.h"
@@ -9,6 +10,7 @@
 #include <limits>
 
 using namespace qs::quant;
+using qs::cpuBackend;
 using qs::Index;
 using qs::RowMatrix;
 
@@ -35,7 +37,7 @@ private Q_SLOTS:
         std::copy(std::begin(source), std::end(source), x.data());
         ActivationGridOptions options;
         options.bits = 2;
-        quantizeActivations(x.mut(), options);
+        quantizeActivations(x.mut(), options, cpuBackend());
         const float expected[] = {3.0F, 0.0F, 3.0F, 0.5F, 0.0F, -0.5F};
         QVERIFY(std::equal(x.values().begin(), x.values().end(), std::begin(expected)));
     }
@@ -58,7 +60,7 @@ private Q_SLOTS:
         options.granularity = static_cast<ActivationGranularity>(granularity);
         options.group = group;
         RowMatrix q(x.view());
-        quantizeActivations(q.mut(), options);
+        quantizeActivations(q.mut(), options, cpuBackend());
         const bool whole = options.granularity == ActivationGranularity::Tensor;
         const Index width = group > 0 ? group : 160;
         for (Index t = 0; t < x.rows(); ++t)
@@ -83,7 +85,7 @@ private Q_SLOTS:
         options.lo = -2.0F;
         options.hi = 5.5F;
         options.clip = 0.5; // [-1, 2.75]: scale 0.25, zero 4
-        quantizeActivations(x.mut(), options);
+        quantizeActivations(x.mut(), options, cpuBackend());
         const float expected[] = {-1.0F, -1.0F, 0.25F, 2.75F};
         QVERIFY(std::equal(x.values().begin(), x.values().end(), std::begin(expected)));
     }
@@ -96,8 +98,8 @@ private Q_SLOTS:
         x(0, 3) = std::numeric_limits<float>::quiet_NaN();
         clean(1, 19) = 0.0F;
         x(1, 19) = std::numeric_limits<float>::infinity();
-        quantizeActivations(x.mut(), {});
-        quantizeActivations(clean.mut(), {});
+        quantizeActivations(x.mut(), {}, cpuBackend());
+        quantizeActivations(clean.mut(), {}, cpuBackend());
         QVERIFY(std::isnan(x(0, 3)) && std::isinf(x(1, 19)));
         x(0, 3) = x(1, 19) = 0.0F;
         QVERIFY(std::equal(x.values().begin(), x.values().end(), clean.values().begin()));
@@ -110,8 +112,8 @@ private Q_SLOTS:
         for (Index t = 0; t < 8; ++t)
             for (float& v : scaled.row(t))
                 v *= std::ldexp(1.0F, static_cast<int>(t) - 4);
-        quantizeActivations(scaled.mut(), {});
-        quantizeActivations(q.mut(), {});
+        quantizeActivations(scaled.mut(), {}, cpuBackend());
+        quantizeActivations(q.mut(), {}, cpuBackend());
         for (Index t = 0; t < 8; ++t)
             for (Index c = 0; c < 64; ++c)
                 QCOMPARE(scaled(t, c), std::ldexp(q(t, c), static_cast<int>(t) - 4));
@@ -126,9 +128,9 @@ private Q_SLOTS:
             options.granularity = granularity;
             RowMatrix one(x.view()), four(x.view());
             qs::setThreadCount(1);
-            quantizeActivations(one.mut(), options);
+            quantizeActivations(one.mut(), options, cpuBackend());
             qs::setThreadCount(4);
-            quantizeActivations(four.mut(), options);
+            quantizeActivations(four.mut(), options, cpuBackend());
             QVERIFY(std::equal(one.values().begin(), one.values().end(), four.values().begin()));
         }
         qs::setThreadCount(before);
@@ -137,7 +139,7 @@ private Q_SLOTS:
     void emptyInputIsFine()
     {
         RowMatrix x(0, 8);
-        quantizeActivations(x.mut(), {});
+        quantizeActivations(x.mut(), {}, cpuBackend());
         QCOMPARE(x.size(), Index{0});
     }
 };

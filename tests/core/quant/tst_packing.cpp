@@ -71,45 +71,6 @@ private Q_SLOTS:
         }
     }
 
-    void gptq_data()
-    {
-        QTest::addColumn<QString>("name");
-        for (const int bits : {2, 3, 4, 8})
-            for (const char* order : {"seq", "actorder"})
-                QTest::addRow("%d_%s", bits, order) << QString("%1_%2").arg(bits).arg(order);
-    }
-    void gptq() // qweight and qzeros of GPTQModel
-    {
-        QFETCH(QString, name);
-        const json golden = goldenJson("formats/packing.json").at("gptq").at("cases").at(name.toStdString());
-        const int bits = name.left(1).toInt();
-        const Index in = golden.at("in").get<Index>();
-        const Index out = golden.at("out").get<Index>();
-        const Index groups = golden.at("groups").get<Index>();
-        const auto codes = fromHexAs<std::uint8_t>(golden.at("q_out_in_u8_hex"));
-        const auto qweight = fromHexAs<std::uint32_t>(golden.at("qweight_u32le_hex"));
-        const auto packed = packGptqWeight(codes, out, in, bits);
-        QS_VERIFY_OK(packed);
-        QVERIFY(*packed == qweight);
-        QVERIFY(*unpackGptqWeight(qweight, out, in, bits) == codes);
-
-        const auto zerosOutGroup = fromHexAs<std::uint8_t>(golden.at("zero_out_group_u8_hex"));
-        std::vector<std::uint8_t> zeros(zerosOutGroup.size());
-        for (Index g = 0; g < groups; ++g)
-            for (Index o = 0; o < out; ++o)
-                zeros[static_cast<std::size_t>(g * out + o)] = zerosOutGroup[static_cast<std::size_t>(o * groups + g)];
-        for (const auto& [version, key] :
-            {std::pair(GptqVersion::V1, "qzeros_v1_u32le_hex"), std::pair(GptqVersion::V2, "qzeros_v2_u32le_hex")}) {
-            const auto expected = fromHexAs<std::uint32_t>(golden.at(key));
-            const auto words = packGptqZeros(zeros, groups, out, bits, version);
-            QS_VERIFY_OK(words);
-            QVERIFY(*words == expected);
-            const auto back = unpackGptqZeros(expected, groups, out, bits, version);
-            QS_VERIFY_OK(back);
-            QVERIFY(std::equal(back->begin(), back->end(), zeros.begin(), zeros.end()));
-        }
-    }
-
     void roundTrips_data()
     {
         QTest::addColumn<int>("bits");
@@ -160,11 +121,6 @@ private Q_SLOTS:
         QS_VERIFY_ERROR(unpackBits(words, 2, 8, 4, PackAxis::Columns), Errc::InvalidArgument, "3 words");
         QS_VERIFY_ERROR(unpackBits(words, 8, 2, 4, PackAxis::Rows), Errc::InvalidArgument, "3 words");
         QS_VERIFY_ERROR(unpackBits(words, -1, 2, 4, PackAxis::Rows), Errc::InvalidArgument, "-1 x 2");
-        QS_VERIFY_ERROR(packGptqWeight(codes, 1, 4, 8).and_then([&](auto) { return packGptqWeight(codes, 2, 2, 8); }),
-            Errc::InvalidArgument, "whole words");
-        QS_VERIFY_ERROR(
-            packGptqZeros(std::vector<std::uint8_t>{1, 0}, 2, 1, 4, GptqVersion::V1), Errc::InvalidArgument, "group 1");
-        QS_VERIFY_OK(packGptqZeros(std::vector<std::uint8_t>{1, 0}, 2, 1, 4, GptqVersion::V2));
     }
 };
 

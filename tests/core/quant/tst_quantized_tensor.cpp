@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/exec/backend.h"
 #include "core/exec/parallel.h"
 #include "core/quant/uniform_grid.h"
 #include "tests/support/synthetic.h"
@@ -8,6 +9,7 @@
 #include <limits>
 
 using namespace qs::quant;
+using qs::cpuBackend;
 using qs::Errc;
 using qs::Index;
 using qs::RowMatrix;
@@ -52,10 +54,10 @@ private Q_SLOTS:
             UniformGridOptions options;
             options.bits = bits;
             options.grid = *gridFromName(name);
-            const auto q = quantizeNearest(W, group, options);
+            const auto q = quantizeNearest(W, group, options, cpuBackend());
             QVERIFY(q);
             const UniformGrid grid(options);
-            const RowMatrix decoded = q->dequantize();
+            const RowMatrix decoded = q->dequantize(cpuBackend());
             const Index width = q->group;
             QCOMPARE(q->groups() * width, W.cols());
             for (Index r = 0; r < W.rows(); ++r)
@@ -83,8 +85,8 @@ private Q_SLOTS:
                 q.scale(r, g) = g == 0 ? 0.5F : 0.125F;
                 q.zero(r, g) = 8.0F;
             }
-        encodeNearest(W, q);
-        const RowMatrix decoded = q.dequantize();
+        encodeNearest(W, q, cpuBackend());
+        const RowMatrix decoded = q.dequantize(cpuBackend());
         for (Index r = 0; r < 3; ++r)
             for (Index c = 0; c < 8; ++c) {
                 const float s = q.groupOf[static_cast<std::size_t>(c)] == 0 ? 0.5F : 0.125F;
@@ -106,13 +108,13 @@ private Q_SLOTS:
         std::vector<float> keep(32, 1e-6F), drop(32, 1.0F);
         keep[5] = 1.0F;
         drop[5] = 0.0F;
-        const RowMatrix kept = quantizeNearest(W, -1, options, keep)->dequantize();
-        const RowMatrix dropped = quantizeNearest(W, -1, options, drop)->dequantize();
+        const RowMatrix kept = quantizeNearest(W, -1, options, cpuBackend(), keep)->dequantize(cpuBackend());
+        const RowMatrix dropped = quantizeNearest(W, -1, options, cpuBackend(), drop)->dequantize(cpuBackend());
         for (Index r = 0; r < 4; ++r) {
             QVERIFY(std::fabs(kept(r, 5) - 0.7F) < 1e-3F);
             QVERIFY(dropped(r, 5) < 0.6F);
         }
-        QVERIFY(quantizeNearest(W, -1, options, std::vector<float>(31)).error().code == Errc::Mismatch);
+        QVERIFY(quantizeNearest(W, -1, options, cpuBackend(), std::vector<float>(31)).error().code == Errc::Mismatch);
     }
 
     void countsEveryBit()
@@ -120,17 +122,17 @@ private Q_SLOTS:
         const RowMatrix W = qs::test::gaussianMatrix(4, 256, 24);
         UniformGridOptions options;
         options.grid = GridId::Asym0;
-        auto q = *quantizeNearest(W, 128, options);
+        auto q = *quantizeNearest(W, 128, options, cpuBackend());
         BitsCount bits = countBits(q);
         QCOMPARE(bits.total(), 4.0 * 1024 + 8 * 16 + 8 * 4);
         QCOMPARE(bits.perWeight(), 4.0 + (16.0 + 4.0) / 128); // b + (16 + b) / g
         options.grid = GridId::SymFullrangeMid;
         options.scaleType = ScaleType::Float32;
-        bits = countBits(*quantizeNearest(W, 128, options));
+        bits = countBits(*quantizeNearest(W, 128, options, cpuBackend()));
         QCOMPARE(bits.perWeight(), 4.0 + 32.0 / 128);
         QCOMPARE(bits.zeros, 0.0);
         options.grid = GridId::AsymRealZero;
-        QCOMPARE(countBits(*quantizeNearest(W, 128, options)).zeros, 8.0 * 16);
+        QCOMPARE(countBits(*quantizeNearest(W, 128, options, cpuBackend())).zeros, 8.0 * 16);
         q.groupOf.assign(256, 0);
         QCOMPARE(countBits(q).indices, 256.0 * 32);
         QCOMPARE(BitsCount().perWeight(), 0.0);
@@ -142,7 +144,7 @@ private Q_SLOTS:
         W(250, 3) = std::numeric_limits<float>::infinity();
         W(131, 400) = std::numeric_limits<float>::quiet_NaN();
         W(131, 17) = std::numeric_limits<float>::infinity();
-        const auto q = quantizeNearest(W, 128, {});
+        const auto q = quantizeNearest(W, 128, {}, cpuBackend());
         QVERIFY(!q && q.error().code == Errc::NotFinite);
         QVERIFY2(q.error().message.find("Inf at (131, 17)") != std::string::npos, q.error().message.c_str());
     }
@@ -154,9 +156,9 @@ private Q_SLOTS:
         options.range = RangeMethod::Mse;
         const int before = qs::threadCount();
         qs::setThreadCount(1);
-        const auto one = quantizeNearest(W, 64, options);
+        const auto one = quantizeNearest(W, 64, options, cpuBackend());
         qs::setThreadCount(4);
-        const auto four = quantizeNearest(W, 64, options);
+        const auto four = quantizeNearest(W, 64, options, cpuBackend());
         qs::setThreadCount(before);
         QVERIFY(std::equal(one->codes.values().begin(), one->codes.values().end(), four->codes.values().begin()));
         QVERIFY(std::equal(one->scale.values().begin(), one->scale.values().end(), four->scale.values().begin()));
@@ -196,7 +198,7 @@ private Q_SLOTS:
         options.bits = bits;
         options.scaleType = ScaleType::Float32;
         options.grid = *gridFromName(grid.toStdString());
-        const RowMatrix What = quantizeNearest(W, group, options)->dequantize();
+        const RowMatrix What = quantizeNearest(W, group, options, cpuBackend())->dequantize(cpuBackend());
         double signal = 0, noise = 0;
         for (std::size_t i = 0; i < W.values().size(); ++i) {
             const double w = W.values()[i], e = w - static_cast<double>(What.values()[i]);

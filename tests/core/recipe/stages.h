@@ -107,7 +107,7 @@ public:
     }
     Expected<quant::QuantizedTensor> nearest(const LayerProblem& problem) const override
     {
-        return quant::quantizeNearest(problem.W, m_group, gridOptions(m_bits));
+        return quant::quantizeNearest(problem.W, m_group, gridOptions(m_bits), problem.fit.backend);
     }
     Expected<Parameters> resolved(Index cols) const override
     {
@@ -133,9 +133,8 @@ public:
                 result.What.values()[i] *= static_cast<float>(mask->keep.values()[i]);
         }
         if (grid) {
-            QS_TRY(
-                q, grid->nearest(LayerProblem{problem.layer, result.What, problem.input, problem.fit, problem.clipExcluded}));
-            result.What = q.dequantize();
+            QS_TRY(q, grid->nearest(LayerProblem{problem.layer, result.What, problem.input, problem.fit, problem.role}));
+            result.What = q.dequantize(problem.fit.backend);
             result.quantized = std::move(q);
         }
         return result;

@@ -77,12 +77,17 @@ public:
         stats->sink = stats::ChannelSums(tokens.cols());
         const Index fit = tokens.rows() - tokens.rows() / 10;
         std::vector<Index> positions(static_cast<std::size_t>(tokens.rows()), 10);
-        stats::accumulate(
-            stats->fit, stats->sink, tokens.view().rowRange(0, fit), {positions.begin(), positions.begin() + fit}, true);
+        stats::accumulate(stats->fit, stats->sink, tokens.view().rowRange(0, fit), {positions.begin(), positions.begin() + fit},
+            true, cpuBackend());
         stats::accumulate(stats->holdout, stats->sink, tokens.view().rowRange(fit, tokens.rows() - fit),
-            {positions.begin() + fit, positions.end()}, true);
+            {positions.begin() + fit, positions.end()}, true, cpuBackend());
         m_stats[layer] = std::move(stats);
         m_tokens[layer] = std::move(tokens);
+    }
+    /// Statistics made by hand, without raw tokens.
+    void add(const std::string& layer, stats::InputStats stats)
+    {
+        m_stats[layer] = std::make_shared<const stats::InputStats>(std::move(stats));
     }
     const std::filesystem::path& path() const override { return m_path; }
     const stats::DumpInfo& info() const override { return m_info; }

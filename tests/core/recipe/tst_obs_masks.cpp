@@ -11,7 +11,7 @@ using namespace qs::test;
 class TestObsMasks : public QObject {
     Q_OBJECT
 private Q_SLOTS:
-    /// The same mask with and without the update of what is kept.
+    /// Pruning test matrix, item 3: the same mask with and without the update of what is kept.
     void updateHelpsAMask()
     {
         for (unsigned seed = 200; seed < 205; ++seed) {
@@ -71,6 +71,7 @@ private Q_SLOTS:
             QCOMPARE(int(result.keep.values()[i]), i < 12 ? 0 : 1);
     }
 
+    /// Pruning test matrix, item 3.
     void diagonalHessianPrunesByWandaScore()
     {
         Case c(321, 6, 64, 64);
@@ -92,6 +93,7 @@ private Q_SLOTS:
         QVERIFY(pruned <= kept);
     }
 
+    /// Pruning test matrix, item 5.
     void keepsNofM()
     {
         const Case c(331, 12, 96, 200);

@@ -8,6 +8,7 @@
 
 #include <QTemporaryDir>
 #include <cmath>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 using namespace qs;
@@ -70,6 +71,78 @@ private Q_SLOTS:
             QVERIFY(std::memcmp(
                         restored.What.data(), layer.What.data(), static_cast<std::size_t>(layer.What.size()) * sizeof(float))
                 == 0);
+        }
+    }
+
+    /// AWQ's losses are those of the scales that a bfloat16 norm stores, and never above those of nearest rounding.
+    void awqReportsWhatIsStored()
+    {
+        const Runner runner(m_model, {m_dump}, m_registry, cpuBackend());
+        const auto lossOf = [&](const model::SiteSpec& site, const Pipeline& pipeline, StageReport* report) {
+            double loss = 0;
+            for (const model::LayerIndex index : site.consumers) {
+                const model::LayerSpec& spec = m_model->spec().layers[static_cast<std::size_t>(index)];
+                const CompressedLayer layer = runner.compress(index, pipeline, {}).value();
+                if (report)
+                    *report = layer.reports.front();
+                const RowMatrix W = m_model->loadWeight(spec).value();
+                const MatrixD C = stats::InputStats::secondMoment(m_dump->stats(spec.name).value()->fit).value();
+                for (Index r = 0; r < W.rows(); ++r)
+                    for (Index i = 0; i < W.cols(); ++i)
+                        for (Index j = 0; j < W.cols(); ++j)
+                            loss += (static_cast<double>(W(r, i)) - static_cast<double>(layer.What(r, i))) * C(i, j)
+                                * (static_cast<double>(W(r, j)) - static_cast<double>(layer.What(r, j)));
+            }
+            return loss;
+        };
+        const auto entry = [](const StageReport& report, const char* name) {
+            const auto it
+                = std::find_if(report.entries.begin(), report.entries.end(), [&](const auto& e) { return e.first == name; });
+            return it == report.entries.end() ? -1.0 : std::get<double>(it->second);
+        };
+        int scaled = 0;
+        for (const char* bits : {"2", "3", "4"})
+            for (const model::SiteSpec& site : m_model->spec().sites) {
+                StageReport report;
+                const double nearest = lossOf(
+                    site, parsePipeline(fmt::format("- | - | int(bits={}) | nearest", bits), m_registry).value(), nullptr);
+                const double stored = lossOf(
+                    site, parsePipeline(fmt::format("awq | - | int(bits={}) | nearest", bits), m_registry).value(), &report);
+                QCOMPARE(report.stage, std::string("awq"));
+                QVERIFY2(stored <= nearest * (1.0 + 1e-9), qPrintable(QString("%1 > %2").arg(stored).arg(nearest)));
+                QVERIFY(std::abs(entry(report, "loss_nearest") - nearest) <= 1e-6 * nearest);
+                QVERIFY2(std::abs(entry(report, "loss") - stored) <= 1e-6 * stored,
+                    qPrintable(QString("reported %1, stored %2").arg(entry(report, "loss")).arg(stored)));
+                scaled += entry(report, "ratio") > 0.0 && !site.producerNorm.empty() ? 1 : 0;
+            }
+        QVERIFY(scaled >= 3); // else nothing was rounded
+    }
+
+    void smoothReportsWhatIsStored()
+    {
+        const Runner runner(m_model, {m_dump}, m_registry, cpuBackend());
+        const Pipeline pipeline = parsePipeline("smooth() | - | int(bits=8) | nearest()", m_registry).value();
+        const CompressedLayer layer = runner.compress(0, pipeline, {}).value();
+        const std::vector<double> d = layer.inputTransform->diagonal();
+        const auto [low, high] = std::minmax_element(d.begin(), d.end());
+        for (const auto& [name, value] : layer.reports.front().entries) {
+            if (name == "scale_min")
+                QCOMPARE(std::get<double>(value), 1.0 / *high);
+            if (name == "scale_max")
+                QCOMPARE(std::get<double>(value), 1.0 / *low);
+        }
+        QCOMPARE(layer.reports.front().entries.size(), std::size_t{2});
+    }
+
+    /// The clipping search is told what a layer is, by the model's description.
+    void clippingSparesQueriesAndKeys()
+    {
+        const Runner runner(m_model, {m_dump}, m_registry, cpuBackend());
+        const Pipeline pipeline = parsePipeline("- | - | int(bits=3, clip=awq) | nearest()", m_registry).value();
+        for (std::size_t i = 0; i < m_model->spec().layers.size(); ++i) {
+            const std::string& module = m_model->spec().layers[i].module;
+            QS_REQUIRE(layer, runner.compress(static_cast<model::LayerIndex>(i), pipeline, {}));
+            QCOMPARE(layer.reports.front().notes.size() == 1, module == "self_attn.q_proj" || module == "self_attn.k_proj");
         }
     }
 

@@ -79,8 +79,8 @@ private Q_SLOTS:
     {
         const Runner runner = plainRunner();
         QS_REQUIRE(layer, runner.compress(0, pipeline("plain(bits=3, group=16)"), {}));
-        const auto expected = quant::quantizeNearest(m_W, 16, test::gridOptions(3));
-        QVERIFY(sameBits(layer.What, expected->dequantize()));
+        const auto expected = quant::quantizeNearest(m_W, 16, test::gridOptions(3), cpuBackend());
+        QVERIFY(sameBits(layer.What, expected->dequantize(cpuBackend())));
         QCOMPARE(layer.layer, std::string("layer"));
         QCOMPARE(layer.bits.total(), quant::countBits(*expected).total());
         QCOMPARE(layer.bits.perWeight(), 3.0 + 32.0 / 16.0);
@@ -128,6 +128,34 @@ private Q_SLOTS:
         }
         QVERIFY(std::abs(metrics.weightSqnrDb - 10.0 * std::log10(signal / noise)) < 1e-9);
         QCOMPARE(metrics.nonFinite, Index{0});
+    }
+
+    void metricsTellTheShareOfTheFirstPositions()
+    {
+        stats::InputStats made;
+        const Index d = m_W.cols();
+        const auto fill = [d](stats::InputPart& part, stats::ChannelSums& sinks, double share) {
+            part.channels = sinks = stats::ChannelSums(d);
+            part.channels.count = 100;
+            sinks.count = 4;
+            part.gram = MatrixD(d, d);
+            for (Index j = 0; j < d; ++j) {
+                part.gram(j, j) = part.channels.sumsq[static_cast<std::size_t>(j)] = 8.0;
+                sinks.sumsq[static_cast<std::size_t>(j)] = 8.0 * share;
+            }
+        };
+        fill(made.fit, made.sink, 0.75);
+        const auto shareOf = [&]() -> double {
+            const auto dump = std::make_shared<test::MemoryDump>();
+            dump->add("layer", made);
+            const Runner runner(m_plain, {dump}, m_registry, cpuBackend());
+            return runner.measure(0, runner.compress(0, pipeline("plain"), {}).value(), {}).value().sinkShare;
+        };
+        QCOMPARE(shareOf(), 0.75); // without a holdout the error is of the fit part
+        fill(made.holdout, made.holdoutSink, 0.25);
+        QCOMPARE(shareOf(), 0.25);
+        made.holdoutSink = stats::ChannelSums(d);
+        QCOMPARE(shareOf(), 0.0); // not known
     }
 
     void metricsWithoutADump()
@@ -216,7 +244,7 @@ private Q_SLOTS:
             QS_REQUIRE(back, runner.compress(index(consumer), assignment, {}));
             QVERIFY(back.outputScale.empty());
             QVERIFY(front.outputScale == back.inputTransform->diagonal());
-            const RowMatrix stored = front.quantized.dequantize();
+            const RowMatrix stored = front.quantized.dequantize(cpuBackend());
             const std::vector<double> d = front.inputTransform->diagonal();
             for (Index r = 0; r < stored.rows(); ++r)
                 for (Index c = 0; c < stored.cols(); ++c)
@@ -273,7 +301,7 @@ private Q_SLOTS:
         QCOMPARE(sparse.sparsity, 0.5);
         QS_REQUIRE(joint, runner.compress(0, pipeline("- | mask | grid(group=16) | sweep"), {}));
         QCOMPARE(joint.bits.perWeight(), 4.0 + 2.0);
-        QVERIFY(sameBits(joint.What, joint.quantized.dequantize()));
+        QVERIFY(sameBits(joint.What, joint.quantized.dequantize(cpuBackend())));
         QVERIFY(joint.sparsity >= 0.5);
         QS_FAILS(
             Unsupported, "leaves the choice to a rounding stage", runner.compress(0, pipeline("- | mask(adaptive=true)"), {}));
@@ -313,7 +341,7 @@ private Q_SLOTS:
         for (Index t = 0; t < x.rows(); ++t)
             for (Index c = 0; c < x.cols(); ++c)
                 x(t, c) = static_cast<float>(static_cast<double>(x(t, c)) * d[static_cast<std::size_t>(c)]);
-        quant::quantizeActivations(x.mut(), *layer.activation);
+        quant::quantizeActivations(x.mut(), *layer.activation, cpuBackend());
         double error = 0;
         double power = 0;
         for (Index t = 0; t < x.rows(); ++t)
@@ -335,7 +363,7 @@ private Q_SLOTS:
         QVERIFY(*metrics.outputErrorWA > metrics.outputErrorFit);
 
         RowMatrix simulated = tokens;
-        quantizeInput(layer, simulated.mut());
+        quantizeInput(layer, simulated.mut(), cpuBackend());
         for (Index c = 0; c < x.cols(); ++c)
             QCOMPARE(simulated(3, c), static_cast<float>(static_cast<double>(x(3, c)) / d[static_cast<std::size_t>(c)]));
     }
@@ -363,7 +391,7 @@ private Q_SLOTS:
         W(7, 1) = std::numeric_limits<float>::infinity();
         QS_REQUIRE(model, test::plainModel(path("nan.safetensors"), {{"layer", W}}));
         const Runner runner(model, {}, m_registry, cpuBackend());
-        QS_FAILS(NotFinite, "layer.weight: the weight holds nan at (3, 5)", runner.compress(0, pipeline("plain"), {}));
+        QS_FAILS(NotFinite, "layer.weight: the weight holds NaN at (3, 5)", runner.compress(0, pipeline("plain"), {}));
     }
 
     void otherErrors()
@@ -416,7 +444,7 @@ private Q_SLOTS:
             RowMatrix a = test::randomMatrix(5, 4, layers[i].in);
             RowMatrix b = a;
             replacement->quantizeInput(a.mut());
-            quantizeInput(layer, b.mut());
+            quantizeInput(layer, b.mut(), cpuBackend());
             QVERIFY(sameBits(a, b));
             weights += layer.bits.weights;
         }

@@ -199,9 +199,9 @@ private Q_SLOTS:
         QFETCH(QString, section);
         const Runner runner(m_model, {m_dump}, m_registry, cpuBackend());
         QS_REQUIRE(layer, runner.compress(0, parsePipeline("solver", m_registry).value(), {}));
-        auto entry = encodeResult(layer);
+        auto entry = encodeResult(layer, cpuBackend());
         QVERIFY(entry);
-        QVERIFY(decodeResult(*entry, m_registry, 16, 16));
+        QVERIFY(decodeResult(*entry, m_registry, 16, 16, cpuBackend()));
         auto json = nlohmann::json::parse(entry->json);
         if (patch.isEmpty()) {
             entry->json = "{";
@@ -212,7 +212,7 @@ private Q_SLOTS:
         for (auto& part : entry->sections)
             if (part.name == section.toStdString())
                 part.bytes.pop_back();
-        QVERIFY(!decodeResult(*entry, m_registry, 16, 16));
+        QVERIFY(!decodeResult(*entry, m_registry, 16, 16, cpuBackend()));
     }
 
     void nonFiniteReportsSurvive()
@@ -225,16 +225,17 @@ private Q_SLOTS:
             {{"inf", std::numeric_limits<double>::infinity()}, {"text", std::string("a")}, {"n", std::int64_t{-3}},
                 {"b", true}},
             {"note"}}};
-        const auto entry = encodeResult(layer);
+        const auto entry = encodeResult(layer, cpuBackend());
         QVERIFY(entry);
-        QS_REQUIRE(back, decodeResult(*entry, m_registry, 2, 2));
+        QS_REQUIRE(back, decodeResult(*entry, m_registry, 2, 2, cpuBackend()));
         QVERIFY(back.reports.front().entries == layer.reports.front().entries);
         QVERIFY(back.reports.front().notes == layer.reports.front().notes);
         LayerMetrics metrics;
         metrics.outputSqnrDb = std::numeric_limits<double>::infinity();
         metrics.outputError = 0.1;
+        metrics.sinkShare = 0.75;
         QS_REQUIRE(read, metricsFromJson(metricsToJson(metrics)));
-        QVERIFY(std::isinf(read.outputSqnrDb) && read.outputError == 0.1 && !read.outputErrorWA);
+        QVERIFY(std::isinf(read.outputSqnrDb) && read.outputError == 0.1 && read.sinkShare == 0.75 && !read.outputErrorWA);
     }
 
 private:

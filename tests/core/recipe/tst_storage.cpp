@@ -74,7 +74,8 @@ private Q_SLOTS:
     {
         const auto count = [](int bits, quant::GridId grid, Index rows, Index cols, Index group) {
             return packedBits(
-                quant::quantizeNearest(test::randomMatrix(9, rows, cols), group, test::gridOptions(bits, grid)).value());
+                quant::quantizeNearest(test::randomMatrix(9, rows, cols), group, test::gridOptions(bits, grid), cpuBackend())
+                    .value());
         };
         // 6 rows of 64 codes of 4 bits fill 8 words each; 4 groups of float32 scales.
         quant::BitsCount bits = count(4, quant::GridId::SymFullrangeMid, 6, 64, 16);

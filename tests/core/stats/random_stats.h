@@ -33,7 +33,8 @@ inline stats::InputStats randomStats(Index sequences, Index holdout, Index chann
     for (Index s = 0; s < sequences; ++s) {
         const RowMatrix x = randomTokens(10, channels, seed + static_cast<unsigned>(s));
         const bool held = s >= sequences - holdout;
-        stats::accumulate(held ? result.holdout : result.fit, held ? unused : result.sink, x, positionsOf(10, 10), true);
+        stats::accumulate(
+            held ? result.holdout : result.fit, held ? unused : result.sink, x, positionsOf(10, 10), true, cpuBackend());
     }
     return result;
 }

@@ -51,7 +51,7 @@ class TestForeignDump : public QObject {
 private Q_SLOTS:
     void everyTypeIsRead() // tests/golden/gen/dump_reference.py
     {
-        const auto dump = openDump(golden("foreign.h5"));
+        const auto dump = openDump(golden("foreign.h5"), cpuBackend());
         QVERIFY2(dump, dump ? "" : dump.error().line().c_str());
         QCOMPARE((*dump)->layers(), (std::vector<std::string>{"brain", "group/half", "plain", "samples"}));
         QCOMPARE((*dump)->inputIds(), (std::vector<std::string>{"brain", "group/half", "plain", "samples", "unnamed"}));
@@ -97,7 +97,7 @@ private Q_SLOTS:
 
     void dumpOfAnotherWriter()
     {
-        const auto dump = openDump(golden("act_dump.h5"));
+        const auto dump = openDump(golden("act_dump.h5"), cpuBackend());
         QVERIFY2(dump, dump ? "" : dump.error().line().c_str());
         QCOMPARE((*dump)->info().seed, (std::uint64_t{1} << 63) + 5);
         QCOMPARE((*dump)->info().modelId, std::string("m"));
@@ -192,7 +192,7 @@ private Q_SLOTS:
         });
         if (kind == "text")
             QVERIFY(writeTextFile(path, "this is no HDF5"));
-        const auto dump = openDump(path);
+        const auto dump = openDump(path, cpuBackend());
         QVERIFY(!dump);
         QVERIFY2(dump.error().code == Errc::Format || (kind == "schema" && dump.error().code == Errc::Unsupported),
             errcName(dump.error().code));
@@ -211,7 +211,7 @@ private Q_SLOTS:
             addMatrix(group, "a:input", 3, 2);
             H5Gclose(group);
         });
-        const auto dump = openDump(path);
+        const auto dump = openDump(path, cpuBackend());
         QVERIFY2(dump, dump ? "" : dump.error().line().c_str());
         QCOMPARE((*dump)->layers(), std::vector<std::string>{"g/a"});
         QCOMPARE((*(*dump)->stats("g/a"))->fit.channels.sum, (std::vector<double>{4.5, 4.5}));
@@ -237,7 +237,7 @@ private Q_SLOTS:
             QFile file(path);
             QVERIFY(file.open(QIODevice::WriteOnly) && file.write(bytes) == bytes.size());
             file.close();
-            const auto dump = openDump(path.toStdString());
+            const auto dump = openDump(path.toStdString(), cpuBackend());
             if (!dump) {
                 ++refused;
                 QVERIFY(!dump.error().message.empty());
@@ -292,14 +292,14 @@ private Q_SLOTS:
         QVERIFY(QFile::copy(QString::fromStdString(golden("foreign.h5").string()), copy));
         QVERIFY(QFile::setPermissions(copy, QFile::ReadOwner | QFile::WriteOwner));
         rememberChecks(dir.filePath("checked").toStdString());
-        QVERIFY(openDump(copy.toStdString()));
+        QVERIFY(openDump(copy.toStdString(), cpuBackend()));
         qputenv("QS_H5CHECK", "/no/such/program");
-        QVERIFY(openDump(copy.toStdString())); // no check
+        QVERIFY(openDump(copy.toStdString(), cpuBackend())); // no check
         QCOMPARE(QDir(dir.filePath("checked")).entryList(QDir::Files).size(), 1);
         QFile file(copy);
         QVERIFY(file.open(QIODevice::Append) && file.write("x") == 1);
         file.close();
-        QVERIFY(!openDump(copy.toStdString())); // another file now
+        QVERIFY(!openDump(copy.toStdString(), cpuBackend())); // another file now
         qunsetenv("QS_H5CHECK");
         rememberChecks({});
     }

@@ -34,7 +34,7 @@ private Q_SLOTS:
         }
         InputPart part;
         ChannelSums sink;
-        accumulate(part, sink, x, test::positionsOf(6, 6), true);
+        accumulate(part, sink, x, test::positionsOf(6, 6), true, cpuBackend());
         QCOMPARE(part.count(), Index{6});
         QCOMPARE(part.channels.sum[0], -6.0);
         QCOMPARE(part.channels.sumabs[0], 40.0);
@@ -74,8 +74,8 @@ private Q_SLOTS:
         }
         InputPart part, reference;
         ChannelSums sink, other;
-        accumulate(part, sink, x, {}, true);
-        accumulate(reference, other, clean, {}, true);
+        accumulate(part, sink, x, {}, true, cpuBackend());
+        accumulate(reference, other, clean, {}, true, cpuBackend());
         QCOMPARE(part.channels.nonFinite, Index{3});
         QCOMPARE(part.channels.sum, reference.channels.sum);
         QCOMPARE(part.channels.m4, reference.channels.m4);
@@ -91,14 +91,14 @@ private Q_SLOTS:
         const int threads = threadCount();
         InputPart first;
         ChannelSums firstSink;
-        accumulate(first, firstSink, x, test::positionsOf(70, 35), false);
+        accumulate(first, firstSink, x, test::positionsOf(70, 35), false, cpuBackend());
         for (const int count : {1, 2, 5}) {
             setThreadCount(count);
             for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
                 hwy::SetSupportedTargetsForTest(target);
                 InputPart part;
                 ChannelSums sink;
-                accumulate(part, sink, x, test::positionsOf(70, 35), false);
+                accumulate(part, sink, x, test::positionsOf(70, 35), false, cpuBackend());
                 QVERIFY2(equal(part.channels, first.channels) && equal(sink, firstSink), hwy::TargetName(target));
             }
             hwy::SetSupportedTargetsForTest(0);
@@ -152,9 +152,11 @@ private Q_SLOTS:
     {
         InputPart part;
         ChannelSums sink;
-        accumulate(part, sink, test::randomTokens(2, 3, 1), {}, false);
-        QVERIFY_EXCEPTION_THROWN(accumulate(part, sink, test::randomTokens(2, 4, 1), {}, false), std::invalid_argument);
-        QVERIFY_EXCEPTION_THROWN(accumulate(part, sink, test::randomTokens(2, 3, 1), {0}, false), std::invalid_argument);
+        accumulate(part, sink, test::randomTokens(2, 3, 1), {}, false, cpuBackend());
+        QVERIFY_EXCEPTION_THROWN(
+            accumulate(part, sink, test::randomTokens(2, 4, 1), {}, false, cpuBackend()), std::invalid_argument);
+        QVERIFY_EXCEPTION_THROWN(
+            accumulate(part, sink, test::randomTokens(2, 3, 1), {0}, false, cpuBackend()), std::invalid_argument);
     }
 };
 

@@ -63,7 +63,7 @@ def qsur(x, k=6.0, bits=4):
     step = 2 * k * np.sqrt(diag.max()) / 2 ** bits
     out["rate_bits"] = float(np.log2(1 + 12 * np.maximum(eig, 0) / step ** 2).sum() / (2 * d))
     if t <= d:
-        return out | {"r": 0.0, "deficient": True}
+        return out | {"r": 0.0, "deficient": True, "published_stable": None}
     logdet = np.linalg.slogdet(sigma)[1]
     r = np.exp(logdet / (2 * d)) / np.sqrt(diag.max())
     corr = sigma / np.sqrt(np.outer(diag, diag))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/quant/grid_kernels.h"
+#include "core/exec/grid_kernels.h"
 #include "core/quant/uniform_grid.h"
 #include "tests/support/synthetic.h"
 
@@ -11,6 +11,7 @@
 #include <limits>
 
 using namespace qs::quant;
+namespace gridkernels = qs::gridkernels;
 
 namespace {
 
@@ -98,9 +99,9 @@ private Q_SLOTS:
                 std::vector<double> losses;
                 for (const std::uint32_t target : targets()) {
                     useTarget(target);
-                    const kernels::CodeParams params{0.11F, 3.0F, 0.0F, 15.0F, false};
-                    losses.push_back(kernels::powerLoss(W.data(), nullptr, count, params, 0.25F, exponent));
-                    losses.push_back(kernels::powerLoss(W.data(), weights.data(), count, params, 0.25F, exponent));
+                    const gridkernels::CodeParams params{0.11F, 3.0F, 0.0F, 15.0F, false};
+                    losses.push_back(gridkernels::powerLoss(W.data(), nullptr, count, params, 0.25F, exponent));
+                    losses.push_back(gridkernels::powerLoss(W.data(), weights.data(), count, params, 0.25F, exponent));
                 }
                 for (std::size_t i = 2; i < losses.size(); ++i)
                     QCOMPARE(std::bit_cast<std::uint64_t>(losses[i]), std::bit_cast<std::uint64_t>(losses[i % 2]));
@@ -117,14 +118,14 @@ private Q_SLOTS:
                 for (std::size_t i = 0; i < count; ++i)
                     values[i] = static_cast<float>(i) - 2.0F;
                 float lo = 0, hi = 0;
-                QVERIFY(kernels::rangeOf(values.data(), count, &lo, &hi));
+                QVERIFY(gridkernels::rangeOf(values.data(), count, &lo, &hi));
                 QCOMPARE(lo, -2.0F);
                 QCOMPARE(hi, static_cast<float>(count) - 3.0F);
                 for (std::size_t i = 0; i < count; ++i)
                     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
                         std::vector<float> broken = values;
                         broken[i] = bad;
-                        QVERIFY(!kernels::rangeOf(broken.data(), count, &lo, &hi));
+                        QVERIFY(!gridkernels::rangeOf(broken.data(), count, &lo, &hi));
                         QVERIFY(std::isfinite(lo) && std::isfinite(hi) && lo <= hi);
                     }
             }

@@ -8,9 +8,10 @@
 #include <mutex>
 #include <utility>
 
-namespace qs::plugins {
+namespace qs {
 
-/// Keeps the error of the lowest row, whatever order the chunks run in.
+/// Keeps the error of the lowest row of a parallel loop, whatever order the chunks run in. put() may be called concurrently,
+/// take() after the loop.
 class FirstError {
 public:
     void put(Index row, Error error)
@@ -34,4 +35,4 @@ private:
     Error m_error;
 };
 
-} // namespace qs::plugins
+} // namespace qs

@@ -4,8 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
-/// Vectorised inner loops of UniformGrid. Every function gives the same bits on every instruction set.
-namespace qs::quant::kernels {
+/// Vectorised inner loops of uniform affine grids (GridParams, quant::UniformGrid). Every function gives the same bits on every
+/// instruction set.
+namespace qs::gridkernels {
 
 struct CodeParams {
     float scale, zero;
@@ -24,4 +25,4 @@ void encodeEach(const float* values, const float* scale, const float* zero, std:
 double powerLoss(
     const float* values, const float* weights, std::size_t count, const CodeParams& params, float inverse, float exponent);
 
-} // namespace qs::quant::kernels
+} // namespace qs::gridkernels

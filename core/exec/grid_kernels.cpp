@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "core/quant/grid_kernels.cpp"
+#define HWY_TARGET_INCLUDE "core/exec/grid_kernels.cpp"
 #include <hwy/foreach_target.h>
 
-#include "core/quant/grid_kernels.h"
+#include "core/exec/grid_kernels.h"
 
 #include <algorithm>
 #include <hwy/highway.h>
 #include <limits>
 
 HWY_BEFORE_NAMESPACE();
-namespace qs::quant::kernels {
+namespace qs::gridkernels {
 namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
@@ -222,11 +222,11 @@ double PowerLoss(const float* HWY_RESTRICT values, const float* HWY_RESTRICT wei
 }
 
 } // namespace HWY_NAMESPACE
-} // namespace qs::quant::kernels
+} // namespace qs::gridkernels
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace qs::quant::kernels {
+namespace qs::gridkernels {
 
 HWY_EXPORT(RangeOf);
 HWY_EXPORT(Encode);
@@ -261,5 +261,5 @@ double powerLoss(
     return HWY_DYNAMIC_DISPATCH(PowerLoss)(values, weights, count, params, inverse, exponent);
 }
 
-} // namespace qs::quant::kernels
+} // namespace qs::gridkernels
 #endif // HWY_ONCE
