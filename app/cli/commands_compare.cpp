@@ -43,6 +43,8 @@ std::string meanError(const Total& total)
     return text;
 }
 
+constexpr double kMostlySinks = 0.5; // above, the output error speaks of the first positions
+
 constexpr double kWideGap = 0.2; // between holdout and fit error: more means that the methods fitted the sample
 
 bool wideGap(const recipe::LayerMetrics& metrics)
@@ -88,6 +90,8 @@ nlohmann::json resultJson(const recipe::CompressedLayer& compressed, const recip
         {"site_layers", compressed.siteLayers}, {"stages", stagesJson(compressed.reports)}};
     if (!metrics.outputErrorWA)
         entry["output_error_wa_reason"] = metrics.whyNoWA;
+    if (metrics.hasOutput)
+        entry["sink_share"] = number(metrics.sinkShare);
     if (wideGap(metrics))
         entry["warning"] = "holdout and fit error differ by more than 20 %";
     return entry;
@@ -226,6 +230,10 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                     recipe::pipelineLabel(pipelines[p], *registry), metrics.nonFinite));
 
             gap = gap || wideGap(metrics);
+            if (metrics.hasOutput && metrics.sinkShare > kMostlySinks)
+                warnings.insert(fmt::format("{}: {:.0f} % of the input's energy is in the first {} positions of each window: "
+                                            "its output error speaks of them",
+                    layer.name, 100 * metrics.sinkShare, stats::kSinkPositions));
             noHoldout = noHoldout || (metrics.hasOutput && !metrics.holdout);
             cached = cached || compressed->fromCache;
             std::vector<std::string> row

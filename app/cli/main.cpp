@@ -128,8 +128,12 @@ int main(int argc, char** argv)
     capture->add_option("--out", captureOptions.out, "Dump to write")->required();
     capture->add_option("--samples", captureOptions.samples, "Windows (default: min(128, what the text holds))")->check(count);
     capture->add_option("--seq-len", captureOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(count);
-    capture->add_option("--keep-tokens", captureOptions.keepTokens, "Raw token vectors to keep per layer input")->check(count);
-    capture->add_option("--layers", captureOptions.layers, "Collect Gram matrices only for layers that match this pattern");
+    capture
+        ->add_option(
+            "--keep-tokens", captureOptions.keepTokens, "Raw token vectors to keep per layer input (of the layers of --layers)")
+        ->check(count);
+    capture->add_option(
+        "--layers", captureOptions.layers, "Collect Gram matrices and raw tokens only for layers that match this pattern");
     capture->add_flag("--gram-float32", captureOptions.gramFloat32, "Store Gram matrices in float32 (half the size)");
     capture->add_option("--merge", captureOptions.merge, "Merge these two dumps of MODEL instead of running it")->expected(2);
 

@@ -354,7 +354,10 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
     case Bits: return QStringLiteral("Bits");
     case Error: {
         const QString title = m_brief ? QStringLiteral("RTN") : QStringLiteral("RTN asym-0,");
-        return title + (m_errorKind == ErrorKind::Weight ? QStringLiteral(" wt, %") : m_brief ? QStringLiteral(", %") : QStringLiteral(" %"));
+        return title
+            + (m_errorKind == ErrorKind::Weight ? QStringLiteral(" wt, %")
+                    : m_brief                   ? QStringLiteral(", %")
+                                                : QStringLiteral(" %"));
     }
     case Assigned: return m_comparedOutput ? QStringLiteral("Assigned, %") : QStringLiteral("Assigned wt, %");
     case Outliers: return QStringLiteral("Outliers");

@@ -144,9 +144,19 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
 
     const auto model = m_opened.value->model;
     auto state = m_document.edit();
-    if (state->model != path || state->modelId != model->id()) {
+    if (state->model == path && state->modelId.empty()) { // a session that never saw its model
+        const bool clean = !m_document.modified();
+        state->modelId = model->id();
+        m_document.set(state);
+        if (clean)
+            m_document.markSaved();
+    } else if (state->model != path || state->modelId != model->id()) {
         if (state->model != path)
             m_document.setFile({}); // the session file belongs to the model before
+        else
+            m_messages.add(Message::Severity::Warning,
+                tr("%1 is no longer the model that the session was made with: its recipe and dump are left out")
+                    .arg(QString::fromStdString(path.string())));
         state->model = path;
         state->modelId = model->id();
         state->dump.clear();

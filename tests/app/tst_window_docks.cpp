@@ -265,7 +265,7 @@ private Q_SLOTS:
                 if (!header->isSectionHidden(column))
                     QTRY_VERIFY2(header->sectionSize(column) >= metrics.horizontalAdvance(title) + 12, qPrintable(title));
             }
-            QTRY_VERIFY2(header->sectionSize(LayerTreeModel::Layer) >= 100, qPrintable(QString::number(width)));
+            QTRY_VERIFY2(header->sectionSize(LayerTreeModel::Layer) >= 90, qPrintable(QString::number(width)));
         }
         // Another order brings the selected layer back into sight.
         clickLayer(before.last().toUtf8().constData());

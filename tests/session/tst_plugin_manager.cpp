@@ -65,11 +65,15 @@ private Q_SLOTS:
         for (const Message& message : bench.messages().messages())
             lines << message.text;
         const QString all = lines.join(u'\n');
-        QVERIFY2(all.contains(QStringLiteral("rtn, gptq")) && all.contains(QStringLiteral("awq, smoothquant")), qPrintable(all));
+        QVERIFY2(
+            all.contains(QStringLiteral("rtn, gptq")) && all.contains(QStringLiteral("awq, smoothquant")), qPrintable(all));
         QVERIFY2(all.contains(QStringLiteral("opens without some of its methods")), qPrintable(all));
         QCOMPARE(lines.size(), 3);
-        QVERIFY(PluginModel(bench.plugins()).index(0, PluginModel::State).data().toString().startsWith(
-            QStringLiteral("loaded, but its methods")));
+        QVERIFY(PluginModel(bench.plugins())
+                    .index(0, PluginModel::State)
+                    .data()
+                    .toString()
+                    .startsWith(QStringLiteral("loaded, but its methods")));
     }
 
     void wrongInterfaceIsRefusedBeforeLoading()

@@ -75,7 +75,8 @@ private Q_SLOTS:
         QTest::newRow("no schema") << QByteArray("{}") << "schema is missing";
         QTest::newRow("future") << QByteArray("{\"schema\": 99}") << "schema 99";
         QTest::newRow("wrong type") << QByteArray("{\"schema\": 1, \"model\": 5}") << "model must be a text";
-        QTest::newRow("wrong number") << QByteArray("{\"schema\": 1, \"selected_pipeline\": -1}") << "selected_pipeline must be";
+        QTest::newRow("wrong number") << QByteArray("{\"schema\": 1, \"selected_pipeline\": -1}")
+                                      << "selected_pipeline must be";
         QTest::newRow("unknown method") << QByteArray("{\"schema\": 1, \"pipelines\": [\"nosuch\"]}") << "nosuch";
     }
     void brokenFiles()

@@ -171,7 +171,8 @@ private Q_SLOTS:
             QVERIFY(result.value->shares);
         }
         // A static range that is cut to a tenth clips; one per token from the data does not.
-        bench.addPipeline(parse(bench, "- | - | int(bits=8) | nearest | - | act(a_granularity=tensor, a_dynamic=false, a_clip=0.1)"));
+        bench.addPipeline(
+            parse(bench, "- | - | int(bits=8) | nearest | - | act(a_granularity=tensor, a_dynamic=false, a_clip=0.1)"));
         bench.addPipeline(parse(bench, "- | - | int(bits=8) | nearest | - | act(a_bits=4)"));
         const std::size_t count = bench.state().pipelines.size();
         QTRY_VERIFY_WITH_TIMEOUT(bench.jobs().idle(), kLong);
@@ -279,6 +280,32 @@ private Q_SLOTS:
         again.openModel(std::filesystem::path(again.state().model));
         QTRY_VERIFY_WITH_TIMEOUT(again.dump() && again.assignedResult().ready() && again.jobs().idle(), kLong);
         QVERIFY(!again.document().modified());
+    }
+
+    void sessionOfAnotherModelSaysSo()
+    {
+        QTemporaryDir folder;
+        const std::filesystem::path file = (folder.path() + QStringLiteral("/a.qsession")).toStdString();
+        for (const char* id : {"", "0123"}) {
+            Workbench writer;
+            writer.loadPlugins({kPlugins});
+            auto state = writer.document().edit();
+            state->model = QS_SAMPLE_DIR;
+            state->modelId = id;
+            state->recipe = recipe::uniformRecipe(parse(writer, "rtn(bits=3)"));
+            state->selectedPipeline = 1;
+            writer.document().set(state);
+            QVERIFY(writer.document().save(file).has_value());
+            Workbench bench;
+            bench.loadPlugins({kPlugins});
+            bench.openSession(file);
+            QTRY_VERIFY_WITH_TIMEOUT(bench.ranking().ready() && bench.jobs().idle(), kLong);
+            const bool unknown = *id == '\0'; // nothing to disagree with
+            QCOMPARE(bench.state().recipe.rules.size(), std::size_t(unknown ? 1 : 0));
+            QCOMPARE(bench.selection().state().pipeline, unknown ? 1 : 0);
+            QCOMPARE(bench.messages().rowCount(), unknown ? 0 : 1);
+            QVERIFY(!bench.document().modified());
+        }
     }
 
     void sessionReopensExactly()

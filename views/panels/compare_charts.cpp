@@ -42,6 +42,10 @@ void ComparePanel::drawBlocks()
     PlotData chart;
     chart.x.title = tr("block");
     chart.x.integer = true;
+    if (model->spec().blocks > 1) { // all of them: a block that was not measured is seen to be missing
+        chart.x.lo = 0;
+        chart.x.hi = static_cast<double>(model->spec().blocks - 1);
+    }
     const bool dump = bench().dump() != nullptr;
     chart.y.title = dump ? tr("output error") : tr("weight error");
     chart.y.percent = true;
@@ -231,8 +235,11 @@ void ComparePanel::drawShares()
     } else {
         m_shareCard->setSubtitle(bench().dump() ? tr("computed with the selected pipeline") : tr("needs a calibration"));
     }
-    chart.empty = bench().dump() ? tr("Computed with the selected pipeline.")
-                                 : tr("Needs a calibration: the error of a channel depends on what it carries.");
+    const session::LayerView* view = bench().layerView().value.get();
+    chart.empty = bench().dump() && view && !view->analysis.input
+        ? tr("The dump does not cover this layer: calibrate for all layers.")
+        : bench().dump() ? tr("Computed with the selected pipeline.")
+                         : tr("Needs a calibration: the error of a channel depends on what it carries.");
     m_shares->setData(std::move(chart));
     markChannel();
 }

@@ -69,7 +69,7 @@ DistributionPanel::DistributionPanel(PanelContext context, QWidget* parent)
     m_codes->setMinimumHeight(200);
     m_error->setMinimumHeight(200);
     page()->addWidget(m_weightCard, 3);
-    page()->addWidget(makeRow({m_codeCard, m_errorCard, m_numberCard}), 3);
+    page()->addWidget(makeRow({m_codeCard, m_errorCard, m_numberCard}, {4, 4, 5}), 3);
     connect(&bench(), &session::Workbench::layerResultsChanged, this, &DistributionPanel::markDirty);
     connect(&bench().selection(), &session::SelectionModel::changed, this, &DistributionPanel::markDirty);
 }

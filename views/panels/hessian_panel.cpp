@@ -98,8 +98,9 @@ void HessianPanel::refresh(const session::LayerView& view)
             h.tokensPerChannel < 1        ? "bad"
                 : h.tokensPerChannel < 10 ? "warning"
                                           : nullptr},
-        {tr("rank"), h.rank ? QStringLiteral("%1 of %2").arg(integerText(*h.rank), integerText(h.dims)) : QStringLiteral("–"),
-            tr("eigenvalues above 1e-7 of the largest"), h.rank && *h.rank < h.dims ? "warning" : nullptr},
+        {tr("rank"), h.rank ? QStringLiteral("%1 of %2").arg(integerText(*h.rank), integerText(h.live())) : QStringLiteral("–"),
+            tr("eigenvalues above 1e-7 of the largest, of the channels that are not dead"),
+            h.rank && *h.rank < h.live() ? "warning" : nullptr},
         {tr("effective rank"), humanText(h.effectiveRank),
             tr("exp(−Σ p ln p), p = λ / Σ λ: how many directions share the energy")},
         {tr("condition, undamped"), h.condition ? humanText(*h.condition) : tr("rank deficient"),
@@ -154,7 +155,7 @@ void HessianPanel::refresh(const session::LayerView& view)
             ++below;
     }
     spectrum.series.push_back(std::move(values));
-    if (h.rank && *h.rank < h.dims)
+    if (h.rank && *h.rank < h.live())
         spectrum.markers.push_back({static_cast<double>(*h.rank), tr("rank %1").arg(integerText(*h.rank)), true, -2});
     if (below > 0)
         spectrum.note = tr("%1 below 10⁻¹² of the largest not drawn").arg(integerText(below));

@@ -27,10 +27,11 @@ using session::LayerTreeModel;
 namespace {
 
 constexpr int kWidePipeline = 104;
-constexpr int kBitsWidth = 50;
-constexpr int kTitlePadding = 16; ///< Of a header, with a little air.
+constexpr int kBitsWidth = 54; ///< "16.00"
+constexpr int kTitlePadding = 14; ///< Of a header, with a little air.
 constexpr int kNameWidth = 132; ///< What most names of layers need; the text of the pipeline goes first.
 constexpr int kSmallest = 44;
+constexpr int kItemPadding = 12; ///< Of a cell, by the style sheet.
 constexpr int kBar = 2;
 constexpr int kBadgePad = 5;
 
@@ -49,8 +50,15 @@ protected:
         else if (index.column() != LayerTreeModel::Layer && index.column() != LayerTreeModel::Error
             && index.data(LayerTreeModel::LayerRole).toInt() < 0)
             option->palette.setColor(QPalette::Text, tokens().dim);
-        if (index.column() == LayerTreeModel::Layer)
-            option->textElideMode = Qt::ElideMiddle; // the block and the end of a name tell layers apart
+        if (index.column() == LayerTreeModel::Layer && option->rect.isValid()
+            && option->fontMetrics.horizontalAdvance(option->text) > option->rect.width() - kItemPadding) {
+            // The block and the last word tell layers apart, not what stands between: "2.…k_proj".
+            const QString first = option->text.section(u'.', 0, 0);
+            bool block = false;
+            first.toInt(&block);
+            if (const QString last = option->text.section(u'.', -1); last != option->text)
+                option->text = (block ? first + u'.' : QString()) + u'…' + last;
+        }
     }
 
     void paint(QPainter* painter, const QStyleOptionViewItem& option, const QModelIndex& index) const override

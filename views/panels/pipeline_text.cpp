@@ -74,7 +74,7 @@ QString pipelineNameOverModel(const session::Workbench& bench, const recipe::Pip
 ShownError shownError(const recipe::LayerMetrics& m, const recipe::Pipeline& pipeline)
 {
     if (!m.hasOutput)
-        return {std::pow(10.0, -m.weightSqnrDb / 10), QObject::tr("weight error, no dump"),
+        return {std::pow(10.0, -m.weightSqnrDb / 10), QObject::tr("weight error, not calibrated"),
             QObject::tr("Σ dW² / Σ W², dW = W − Ŵ")};
     const bool inputs = !pipeline[recipe::Slot::ActivationGrid].empty();
     if (inputs && m.outputErrorWA)

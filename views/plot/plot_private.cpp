@@ -17,6 +17,7 @@
 #include <QScatterSeries>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace qs::views {
@@ -312,10 +313,16 @@ void PlotView::Private::decorate()
             line({area.left(), y}, {area.right(), y}, pen);
             auto* label = text(marker.label, colourOf(marker.colour));
             const QSizeF size = label->boundingRect().size();
-            place(label,
-                {{area.right() - size.width(), y - size.height()}, {area.right() - size.width(), y + 1},
-                    {area.left() + 4, y - size.height()}, {area.left() + 4, y + 1},
-                    {area.right() - size.width(), y + 1 + kTextRow}});
+            const std::array<double, 2> sides{area.right() - size.width(), area.left() + 4};
+            std::vector<QPointF> places; // above the line, else below it, and farther below where words stand there
+            for (const double x : sides) {
+                places.emplace_back(x, y - size.height());
+                places.emplace_back(x, y + 1);
+            }
+            for (int row = 1; row < 4; ++row)
+                for (const double x : sides)
+                    places.emplace_back(x, y + 1 + row * kTextRow);
+            place(label, places);
         }
     }
     // Letters at the ends of the lines, apart from each other where the lines end together.
