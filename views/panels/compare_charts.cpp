@@ -233,11 +233,11 @@ void ComparePanel::drawShares()
             tr("which of %1 input channels the error of %2 comes from; click selects")
                 .arg(session::integerText(static_cast<Index>(shares.byInput.size())), pipelineLetter(pipeline)));
     } else {
-        m_shareCard->setSubtitle(bench().dump() ? tr("computed with the selected pipeline") : tr("needs a calibration"));
+        m_shareCard->setSubtitle(tr("which input channels the error comes from"));
     }
     const session::LayerView* view = bench().layerView().value.get();
-    chart.empty = bench().dump() && view && !view->analysis.input
-        ? tr("The dump does not cover this layer: calibrate for all layers.")
+    chart.empty = bench().dump() && view && !view->C
+        ? tr("The dump has no Gram matrix of this layer's input: calibrate for all layers.")
         : bench().dump() ? tr("Computed with the selected pipeline.")
                          : tr("Needs a calibration: the error of a channel depends on what it carries.");
     m_shares->setData(std::move(chart));
