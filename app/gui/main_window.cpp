@@ -13,6 +13,7 @@
 
 #include <QAbstractItemView>
 #include <QAction>
+#include <QApplication>
 #include <QCloseEvent>
 #include <QCompleter>
 #include <QHBoxLayout>
@@ -71,6 +72,8 @@ MainWindow::MainWindow(QWidget* parent)
 
 MainWindow::~MainWindow()
 {
+    // ~QWidget moves the focus when nothing of this class is left.
+    disconnect(qApp, nullptr, this, nullptr);
     // The panels go first: they use the workbench until their last moment.
     for (ViewDock* each : std::exchange(m_docks, {}))
         delete each;
