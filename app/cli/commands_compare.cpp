@@ -18,7 +18,7 @@ namespace qs::cli {
 namespace {
 
 /// Hands What over to the safetensors writer.
-io::TensorToWrite tensorOf(std::string name, std::shared_ptr<const RowMatrix> matrix)
+io::TensorToWrite tensorOf(std::string name, const std::shared_ptr<const RowMatrix>& matrix)
 {
     io::TensorToWrite tensor;
     tensor.name = std::move(name);

@@ -71,8 +71,8 @@ public:
 
     /// `done` runs on the owner's thread unless `receiver` died or the job was replaced.
     template <class T>
-    JobId submit(
-        Spec spec, QObject* receiver, std::function<Expected<T>(const JobContext&)> work, std::function<void(Expected<T>)> done)
+    JobId submit(const Spec& spec, QObject* receiver, std::function<Expected<T>(const JobContext&)> work,
+        std::function<void(Expected<T>)> done)
     {
         auto slot = std::make_shared<std::unique_ptr<Expected<T>>>();
         auto run = [slot, work = std::move(work)](const JobContext& job) -> std::optional<Error> {

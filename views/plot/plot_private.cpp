@@ -369,6 +369,7 @@ void PlotView::Private::decorate()
         auto* label = text(note, dropped > 0 ? tokens().bad : tokens().dim);
         const double left = area.right() - label->boundingRect().width();
         std::vector<QPointF> places;
+        places.reserve(4);
         for (int row = 0; row < 4; ++row)
             places.emplace_back(left, area.top() + row * kTextRow);
         place(label, places);
