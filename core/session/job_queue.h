@@ -92,7 +92,7 @@ public:
             else // it never ran
                 done(fail(Errc::Cancelled, "cancelled"));
         };
-        return enqueue(std::move(spec), std::move(run), std::move(finish));
+        return enqueue(spec, std::move(run), std::move(finish));
     }
 
     void cancel(const QString& tag); ///< The unfinished job of a tag, if any.
