@@ -21,6 +21,17 @@ tl::unexpected<Error> typed(Context& context, Error error, const std::string& gi
     return wrongUsage(context, std::move(error));
 }
 
+/// Wrong usage where the pipeline needs what only a dump gives.
+Expected<void> checkNeeds(
+    Context& context, const recipe::Pipeline& pipeline, const std::string& given, const recipe::StageRegistry& registry)
+{
+    for (const auto& need : recipe::pipelineNeeds(pipeline, registry))
+        return wrongUsage(context,
+            {Errc::InvalidArgument, "needs calibration (" + need + ")", given,
+                "give --dump DUMP.h5; quantscope-cli capture writes one"});
+    return {};
+}
+
 } // namespace
 
 tl::unexpected<Error> wrongUsage(Context& context, Error error)
@@ -39,10 +50,7 @@ Expected<recipe::Pipeline> pipelineArgument(
     if (auto checked = recipe::checkPipeline(pipeline, registry); !checked)
         return typed(context, std::move(checked).error(), given);
     if (!hasDump)
-        for (const auto& need : recipe::pipelineNeeds(pipeline, registry))
-            return wrongUsage(context,
-                {Errc::InvalidArgument, "needs calibration (" + need + ")", given,
-                    "give --dump DUMP.h5; quantscope-cli capture writes one"});
+        QS_CHECK(checkNeeds(context, pipeline, given, registry));
     return pipeline;
 }
 
@@ -66,10 +74,7 @@ Expected<recipe::Assignment> assignmentOf(Context& context, const std::string& g
     if (!hasDump)
         for (const auto& pipeline : assignment->layers)
             if (pipeline)
-                for (const auto& need : recipe::pipelineNeeds(*pipeline, registry))
-                    return wrongUsage(context,
-                        {Errc::InvalidArgument, "needs calibration (" + need + ")", given,
-                            "give --dump DUMP.h5; quantscope-cli capture writes one"});
+                QS_CHECK(checkNeeds(context, *pipeline, given, registry));
     return std::move(*assignment);
 }
 

@@ -43,8 +43,6 @@ std::string meanError(const Total& total)
     return text;
 }
 
-constexpr double kMostlySinks = 0.5; // above, the output error speaks of the first positions
-
 constexpr double kWideGap = 0.2; // between holdout and fit error: more means that the methods fitted the sample
 
 bool wideGap(const recipe::LayerMetrics& metrics)
@@ -190,7 +188,6 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
     double done = 0;
     for (const model::LayerIndex index : layers) {
         const auto& layer = spec.layers[static_cast<std::size_t>(index)];
-        QS_TRY(W, workspace.model->loadWeight(layer));
         const Index badInputs = nonFiniteInputs(workspace.calibration, layer.name);
         if (badInputs > 0)
             warnings.insert(
@@ -216,8 +213,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                 addSkipped(skipped, recipe::pipelineLabel(pipelines[p], *registry), error, layer.name);
                 continue;
             }
-            QS_TRY(metrics,
-                recipe::measure(*workspace.model, index, W, *compressed, workspace.calibration, context.backend(), job));
+            QS_TRY(metrics, workspace.runner->measure(index, *compressed, job));
             nlohmann::json entry = resultJson(*compressed, metrics);
             entry["pipeline"] = options.pipelines[p];
             entry["seed"] = context.job().seed;
@@ -230,7 +226,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                     recipe::pipelineLabel(pipelines[p], *registry), metrics.nonFinite));
 
             gap = gap || wideGap(metrics);
-            if (metrics.hasOutput && metrics.sinkShare > kMostlySinks)
+            if (metrics.hasOutput && metrics.sinkShare > stats::kMostlySinks)
                 warnings.insert(fmt::format("{}: {:.0f} % of the input's energy is in the first {} positions of each window: "
                                             "its output error speaks of them",
                     layer.name, 100 * metrics.sinkShare, stats::kSinkPositions));

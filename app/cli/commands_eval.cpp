@@ -37,12 +37,6 @@ void addSize(nlohmann::json& json, const recipe::RecipeSize& size)
     json["bytes_file"] = number(size.bytesFile);
 }
 
-/// Layers that a recipe's "*" means: those of the blocks, or all of plain matrices.
-bool inBlocks(const model::LayerSpec& layer, const model::ModelSpec& spec)
-{
-    return layer.block >= 0 || spec.family == model::Family::Plain;
-}
-
 /// Storage of the block layers: "BF16", or "Q4_1 + Q8_0".
 struct Storage {
     std::string types;
@@ -53,7 +47,7 @@ Storage storageOf(const model::Model& model)
     std::vector<std::string> names;
     Storage storage;
     for (const auto& layer : model.spec().layers) {
-        if (!inBlocks(layer, model.spec()))
+        if (!model.spec().inBlocks(layer))
             continue;
         const DType type = layer.dtype;
         storage.isFloat

@@ -116,6 +116,7 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
         return tl::unexpected(std::move(error));
     }
     const recipe::ExportReport& report = *written;
+    const std::uint64_t bytesWritten = writtenBytes(*exporter, report, options.out);
 
     Outcome outcome;
     nlohmann::json files = nlohmann::json::array();
@@ -124,15 +125,14 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
     outcome.json = {{"format", options.format}, {"out", options.out}, {"files", files}, {"verified", report.verified},
         {"findings", findingsJson(report.findings)}, {"bits_layers", number(report.size.bitsLayers)},
         {"bits_file", number(report.size.bitsFile)}, {"bytes_file", static_cast<std::uint64_t>(report.size.bytesFile)},
-        {"layer_bytes", report.layerBytes}, {"checkpoint_bytes", report.checkpointBytes},
-        {"written_bytes", writtenBytes(*exporter, report, options.out)}};
+        {"layer_bytes", report.layerBytes}, {"checkpoint_bytes", report.checkpointBytes}, {"bytesWrittenbytes", bytesWritten}};
     outcome.text = findingsText(report.findings);
     const std::string size = report.size.bytesFile > 0
         ? fmt::format("tensors {} ({} bits per weight in layers, {} in the file), ", bytesText(report.size.bytesFile),
             significant(report.size.bitsLayers, 4), significant(report.size.bitsFile, 4))
         : std::string();
     outcome.text += fmt::format("{}: {}, {}; {}{}\n", options.out, counted(report.files.size(), "file"),
-        bytesText(static_cast<double>(writtenBytes(*exporter, report, options.out))), size,
+        bytesText(static_cast<double>(bytesWritten)), size,
         report.verified ? "read back and verified" : "not a checkpoint: checked as text");
     outcome.exitCode = report.hasErrors() ? 1 : 0;
     return outcome;

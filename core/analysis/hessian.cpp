@@ -11,8 +11,6 @@
 namespace qs::analysis {
 namespace {
 
-constexpr double kDominant = 0.5; // share of the energy above which the first positions are what is measured
-
 /// 42, 5900, 1.3e+08: two digits are what a condition number means.
 std::string conditionText(double value)
 {
@@ -66,7 +64,7 @@ std::string verdictOf(const HessianReport& report, double sinkShare)
             conditionText(*report.condition)));
     else
         add(fmt::format("{:.1f} tokens per {}channel; the spectrum was not computed.", tokensPerChannel, which));
-    if (sinkShare > kDominant) {
+    if (sinkShare > stats::kMostlySinks) {
         const double times = 1.0 / std::max(1e-9, 1.0 - sinkShare);
         add(fmt::format("The first {} positions of each window hold {:.1f} % of the energy, so this matrix and every output "
                         "error of this layer speak of them; damping by the mean diagonal is then {} times what the other "

@@ -12,12 +12,6 @@
 namespace qs::cpugrid {
 namespace {
 
-/// Rows per parallel chunk: about 64 Ki elements.
-Index rowGrain(Index cols)
-{
-    return std::max<Index>(1, 65536 / std::max<Index>(1, cols));
-}
-
 void check(Index rows, Index cols, const GridParams& grid)
 {
     const Index groups = grid.scale.cols();

@@ -3,6 +3,7 @@
 
 #include "core/base/types.h"
 
+#include <algorithm>
 #include <functional>
 
 namespace qs {
@@ -20,5 +21,11 @@ void setThreadCount(int count);
 /// all are done. Nested calls run serially on the calling thread. An exception in a chunk is rethrown here after the others
 /// ended.
 void parallelFor(Index begin, Index end, Index grain, const std::function<void(Index, Index)>& body);
+
+/// Rows of a chunk of elementwise work: about 64 Ki elements.
+inline Index rowGrain(Index cols)
+{
+    return std::max<Index>(1, 65536 / std::max<Index>(1, cols));
+}
 
 } // namespace qs

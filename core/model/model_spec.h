@@ -103,6 +103,8 @@ struct ModelSpec {
     Index windowOf(int block) const; ///< Sliding window of one block; 0: full attention.
     /// Why the model cannot be run (plain tensors, or the first problem of severity "error"); empty when it can.
     std::string whyNotRunnable() const;
+    /// Layers that a recipe's "*" means: those of the blocks, or all of plain matrices.
+    bool inBlocks(const LayerSpec& layer) const { return layer.block >= 0 || family == Family::Plain; }
 };
 
 } // namespace qs::model

@@ -19,15 +19,18 @@ void spread(RowMatrix& lo, RowMatrix& hi)
 
 } // namespace
 
-void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, Backend& backend)
+UniformGridOptions ActivationGridOptions::uniform() const
 {
-    if (x.empty())
-        return;
-    UniformGridOptions gridOptions;
-    gridOptions.bits = options.bits;
-    gridOptions.grid = options.grid;
-    gridOptions.scaleType = ScaleType::Float32;
-    const UniformGrid grid(gridOptions);
+    UniformGridOptions options;
+    options.bits = bits;
+    options.grid = grid;
+    options.scaleType = ScaleType::Float32;
+    return options;
+}
+
+ActivationScales fitActivations(MatrixView x, const ActivationGridOptions& options, Backend& backend)
+{
+    const UniformGrid grid(options.uniform());
     const bool grouped = options.dynamic && options.granularity == ActivationGranularity::TokenGroup && options.group > 0;
     const Index group = grouped ? std::min(options.group, x.cols()) : x.cols();
     RowMatrix scale(x.rows(), (x.cols() + group - 1) / group);
@@ -50,7 +53,16 @@ void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, 
                 zero(r, g) = sz.zero;
             }
     });
-    backend.gridProject(x, grid.params(scale, zero, group));
+    const bool shared = !options.dynamic || options.granularity == ActivationGranularity::Tensor;
+    return {std::move(scale), std::move(zero), group, shared};
+}
+
+void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, Backend& backend)
+{
+    if (x.empty())
+        return;
+    const ActivationScales fitted = fitActivations(x, options, backend);
+    backend.gridProject(x, UniformGrid(options.uniform()).params(fitted.scale, fitted.zero, fitted.group));
 }
 
 } // namespace qs::quant

@@ -13,13 +13,6 @@
 namespace qs::quant {
 namespace {
 
-constexpr Index kGrain = 1 << 16; // codes per chunk of work
-
-Index rowGrain(Index cols)
-{
-    return std::max<Index>(1, kGrain / std::max<Index>(1, cols));
-}
-
 Expected<void> checkBits(int bits)
 {
     if (bits < 1 || bits > 8)

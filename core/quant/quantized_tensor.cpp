@@ -14,12 +14,6 @@
 namespace qs::quant {
 namespace {
 
-/// Rows per parallel chunk: about 64 Ki elements.
-Index rowGrain(Index cols)
-{
-    return std::max<Index>(1, 65536 / std::max<Index>(1, cols));
-}
-
 GridParams paramsOf(const QuantizedTensor& tensor)
 {
     return UniformGrid(tensor.grid).params(tensor.scale, tensor.zero, tensor.group, tensor.groupOf);

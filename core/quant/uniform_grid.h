@@ -182,7 +182,16 @@ struct ActivationGridOptions {
     bool dynamic = true; ///< False: `range` was fitted beforehand (tensor granularity).
     double clip = 1.0; ///< Factor on the range.
     float lo = 0, hi = 0; ///< Static range.
+    UniformGridOptions uniform() const; ///< Of its codes. Scales stay float32: they exist only at run time.
 };
+/// The scales and zeros that quantizeActivations() gives to tokens.
+struct ActivationScales {
+    RowMatrix scale, zero; ///< (tokens, groups).
+    Index group = 0; ///< Channels per scale.
+    bool shared = false; ///< One range for the whole tensor: all entries are equal.
+};
+/// Shapes   x (tokens, channels), not empty.
+ActivationScales fitActivations(MatrixView x, const ActivationGridOptions& options, Backend& backend);
 /// Fake-quantizes x (tokens, channels) in place. Scales are kept in float32 (they exist only at run time). NaN and Inf stay
 /// what they are and do not count for a dynamic range. Static ranges are for the whole tensor, whatever the granularity.
 /// Token-group: the last group of a token may be short; group < 1 means the whole token.

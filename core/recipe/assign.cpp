@@ -75,7 +75,7 @@ Expected<std::vector<model::LayerIndex>> layersMatching(std::string_view pattern
     std::vector<model::LayerIndex> matched;
     if (pattern == kBlockLayers) {
         for (std::size_t i = 0; i < spec.layers.size(); ++i)
-            if (spec.family == model::Family::Plain || spec.layers[i].block >= 0)
+            if (spec.inBlocks(spec.layers[i]))
                 matched.push_back(static_cast<model::LayerIndex>(i));
         return matched;
     }

@@ -263,7 +263,7 @@ RecipeSize checkpointSize(const model::Model& model)
     double layerWeights = 0;
     for (const auto& layer : spec.layers) {
         const io::TensorInfo* tensor = model.tensor(layer.weight);
-        if (!tensor || (layer.block < 0 && spec.family != model::Family::Plain))
+        if (!tensor || !spec.inBlocks(layer))
             continue;
         layerBytes += static_cast<double>(tensor->bytes) - (tensor->dtype == DType::Packed ? kWeightShapeBytes : 0.0);
         layerWeights += static_cast<double>(layer.in) * static_cast<double>(layer.out);

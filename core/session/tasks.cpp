@@ -102,59 +102,30 @@ Expected<InputDistribution> inputDistribution(MatrixView tokens, const recipe::C
     QS_TRY(difference, metrics::difference(before, after));
     result.error = reduce::histogram(difference, kHistogramBins);
 
-    // The ranges as quantizeActivations() takes them, to tell what falls outside.
-    const quant::UniformGrid grid({.bits = options.bits, .grid = options.grid, .scaleType = quant::ScaleType::Float32});
-    const bool whole = !options.dynamic || options.granularity == quant::ActivationGranularity::Tensor;
-    const bool grouped
-        = options.dynamic && options.granularity == quant::ActivationGranularity::TokenGroup && options.group > 0;
-    const Index group = grouped ? std::min(options.group, before.cols()) : before.cols();
-    struct Range {
-        float lo = std::numeric_limits<float>::infinity();
-        float hi = -std::numeric_limits<float>::infinity();
-    };
-    const Index perRow = (before.cols() + group - 1) / group;
-    std::vector<Range> ranges(static_cast<std::size_t>(whole ? 1 : before.rows() * perRow));
-    const auto rangeOf = [&](Index row, Index column) -> Range& {
-        return ranges[whole ? 0 : static_cast<std::size_t>(row * perRow + column / group)];
-    };
-    if (!options.dynamic) {
-        ranges.front() = {options.lo, options.hi};
-    } else {
-        for (Index r = 0; r < before.rows(); ++r) {
-            for (Index c = 0; c < before.cols(); ++c) {
-                if (const float x = before(r, c); std::isfinite(x)) {
-                    Range& range = rangeOf(r, c);
-                    range = {std::min(range.lo, x), std::max(range.hi, x)};
-                }
-            }
-        }
-    }
-    const auto clip = static_cast<float>(options.clip);
-    std::vector<quant::ScaleZero> scales;
-    for (Range& range : ranges) {
-        if (range.lo > range.hi)
-            range = {0, 0}; // no finite value
-        scales.push_back(grid.fromRange(range.lo * clip, range.hi * clip));
-        const float half = scales.back().scale / 2;
-        const auto decode = [&](int code) { return scales.back().scale * (static_cast<float>(code) - scales.back().zero); };
-        range = {decode(grid.lowestCode()) - half, decode(grid.highestCode()) + half};
-    }
+    const quant::UniformGrid grid(options.uniform());
+    const quant::ActivationScales fitted = quant::fitActivations(before, options, backend);
     std::uint64_t clipped = 0;
     std::uint64_t finite = 0;
+    std::vector<quant::ScaleZero> scales;
     for (Index r = 0; r < before.rows(); ++r) {
         for (Index c = 0; c < before.cols(); ++c) {
+            const quant::ScaleZero sz{fitted.scale(r, c / fitted.group), fitted.zero(r, c / fitted.group)};
+            if (c % fitted.group == 0)
+                scales.push_back(sz);
             const float x = before(r, c);
-            const Range& range = rangeOf(r, c);
+            const float half = sz.scale / 2;
             finite += std::isfinite(x) ? 1 : 0;
-            clipped += std::isfinite(x) && (x < range.lo || x > range.hi) ? 1 : 0;
+            clipped += std::isfinite(x)
+                    && (x < grid.decode(grid.lowestCode(), sz) - half || x > grid.decode(grid.highestCode(), sz) + half)
+                ? 1
+                : 0;
         }
     }
-    result.ranges = static_cast<Index>(ranges.size());
+    result.ranges = fitted.shared ? 1 : static_cast<Index>(scales.size());
     result.clippedShare = finite > 0 ? static_cast<double>(clipped) / static_cast<double>(finite) : 0;
     const auto middle = scales.begin() + static_cast<std::ptrdiff_t>(scales.size() / 2);
     std::nth_element(scales.begin(), middle, scales.end(), [](const auto& a, const auto& b) { return a.scale < b.scale; });
-    result.levels
-        = analysis::gridLevels({.bits = options.bits, .grid = options.grid, .scaleType = quant::ScaleType::Float32}, *middle);
+    result.levels = analysis::gridLevels(options.uniform(), *middle);
     return result;
 }
 
@@ -210,6 +181,7 @@ Expected<std::shared_ptr<const stats::CalibrationDump>> openDump(const std::file
     for (const model::LayerSpec& layer : model->spec().layers)
         widths.push_back({layer.name, layer.in});
     QS_CHECK(stats::checkDumpFits(*dump, model->id(), widths));
+    static_cast<void>(dump->id()); // reads sums of every channel: here, not where the window first asks for it
     return dump;
 }
 

@@ -39,6 +39,8 @@ struct InputPart {
 };
 
 inline constexpr Index kSinkPositions = 4;
+/// Share of the energy in the sink positions above which second moments and output errors speak of them.
+inline constexpr double kMostlySinks = 0.5;
 
 /// Everything known about one layer input. Methods see `fit` only; errors are reported on `holdout` where there is one.
 struct InputStats {

@@ -48,7 +48,7 @@ std::string refusal(const nlohmann::json& runtime, const CheckpointFacts& facts)
 
 std::vector<recipe::RuntimeVerdict> verdicts(const CheckpointFacts& facts)
 {
-    const nlohmann::json table = nlohmann::json::parse(kRuntimesJson);
+    static const nlohmann::json table = nlohmann::json::parse(kRuntimesJson);
     std::vector<recipe::RuntimeVerdict> list;
     for (const auto& runtime : table["runtimes"]) {
         recipe::RuntimeVerdict verdict;
@@ -72,7 +72,7 @@ std::vector<recipe::RuntimeVerdict> verdicts(const CheckpointFacts& facts)
         } else if (!facts.doubt.empty()) {
             verdict.loads = "unknown";
             verdict.why = facts.doubt;
-        } else if (verdict.runtime == "vLLM" && !facts.roundedScales.empty()) {
+        } else if (runtime["rounds_scales"].get<bool>() && !facts.roundedScales.empty()) {
             verdict.loads = "yes";
             verdict.why = facts.roundedScales;
         } else {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "checkpoint_files.h"
 #include "model_files.h"
 #include "scheme.h"
 #include "validate.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 
 namespace qs::plugins {
@@ -25,12 +25,9 @@ std::vector<recipe::RuntimeVerdict> verdictsBefore(const recipe::ExportInput& in
         }
     }
     std::vector<recipe::RuntimeVerdict> list = verdicts(facts);
-    const auto refused
-        = std::find_if(lints.begin(), lints.end(), [](const recipe::Finding& f) { return f.severity == "error"; });
-    if (refused == lints.end())
-        return list;
-    for (recipe::RuntimeVerdict& verdict : list)
-        verdict = {verdict.runtime, "no", refused->message};
+    if (const recipe::Finding* refused = firstError(lints))
+        for (recipe::RuntimeVerdict& verdict : list)
+            verdict = {verdict.runtime, "no", refused->message};
     return list;
 }
 

@@ -151,10 +151,7 @@ def main():
                    f"relative difference {difference:+.2e}")
         else:
             print(f"perplexity {measured['perplexity']:.6f} over {measured['tokens_predicted']} predictions")
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
-    if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}")
+    common.finish(figures, failed, args.json)
 
 
 if __name__ == "__main__":

@@ -98,10 +98,7 @@ def main():
     report("perplexity", difference <= 1e-4 and ours["tokens"] == reference["tokens_predicted"],
            f"quantscope {ours['perplexity']:.6f} (nll {ours['nll']:.8f}), PyTorch {reference['perplexity']:.6f} "
            f"(nll {reference['nll']:.8f}), {ours['tokens']} predictions")
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
-    if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}")
+    common.finish(figures, failed, args.json)
 
 
 if __name__ == "__main__":

@@ -67,10 +67,7 @@ def main():
         figures["recipes"][str(path)] = lines
         if not good:
             failed.append(str(path))
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
-    if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}")
+    common.finish(figures, failed, args.json)
 
 
 if __name__ == "__main__":

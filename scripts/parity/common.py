@@ -2,7 +2,9 @@
 """What the parity scripts share: a GGUF file's weights and tokenizer by other people's code, and the protocol of `quantscope-cli eval`."""
 
 import importlib.metadata
+import json
 import math
+import pathlib
 import time
 
 import numpy as np
@@ -115,3 +117,11 @@ def perplexity(model, ids, tokens, window):
         print(f"  {start + window} tokens, perplexity so far {math.exp(total / count):.4f}, {time.time() - begin:.0f} s",
               flush=True)
     return {"nll": total / count, "perplexity": math.exp(total / count), "tokens_predicted": count}
+
+
+def finish(figures, failed, path):
+    """Writes the figures where a path is given; a check that failed is the exit status."""
+    if path:
+        pathlib.Path(path).write_text(json.dumps(figures, indent=1) + "\n")
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")

@@ -93,14 +93,20 @@ void DistributionPanel::draw()
         drawWeights(view);
 }
 
+DistributionPanel::Chosen DistributionPanel::chosen() const
+{
+    Chosen it;
+    it.pipeline = static_cast<std::size_t>(std::max(bench().selection().state().pipeline, 0));
+    it.result = bench().layerResult(it.pipeline);
+    it.known = it.pipeline < bench().state().pipelines.size();
+    if (it.known)
+        it.name = session::pipelineLetter(it.pipeline) + u' ' + pipelineName(bench(), bench().state().pipelines[it.pipeline]);
+    return it;
+}
+
 void DistributionPanel::drawInputs(const session::LayerView& view)
 {
-    const auto pipeline = static_cast<std::size_t>(std::max(bench().selection().state().pipeline, 0));
-    const auto result = bench().layerResult(pipeline);
-    const bool known = pipeline < bench().state().pipelines.size();
-    const QString name = known
-        ? session::pipelineLetter(pipeline) + u' ' + pipelineName(bench(), bench().state().pipelines[pipeline])
-        : QString();
+    const auto [pipeline, result, known, name] = chosen();
     const bool wantsGrid = known && !bench().state().pipelines[pipeline][recipe::Slot::ActivationGrid].empty();
     const session::InputDistribution* grid = result.value ? result.value->inputs.get() : nullptr;
 
@@ -167,12 +173,7 @@ void DistributionPanel::drawInputs(const session::LayerView& view)
 
 void DistributionPanel::drawWeights(const session::LayerView& view)
 {
-    const auto pipeline = static_cast<std::size_t>(std::max(bench().selection().state().pipeline, 0));
-    const auto result = bench().layerResult(pipeline);
-    const bool known = pipeline < bench().state().pipelines.size();
-    const QString name = known
-        ? session::pipelineLetter(pipeline) + u' ' + pipelineName(bench(), bench().state().pipelines[pipeline])
-        : QString();
+    const auto [pipeline, result, known, name] = chosen();
     const session::DistributionResult* d = result.value ? result.value->distribution.get() : nullptr;
 
     std::vector<NumberList::Item> numbers;

@@ -25,6 +25,14 @@ protected:
     void refresh(const session::LayerView& view) override;
 
 private:
+    /// The selected pipeline and what it did to the current layer.
+    struct Chosen {
+        std::size_t pipeline = 0;
+        session::Loadable<session::LayerResult> result;
+        bool known = false; ///< There is such a pipeline.
+        QString name;
+    };
+    Chosen chosen() const;
     void draw();
     void drawWeights(const session::LayerView& view);
     void drawInputs(const session::LayerView& view);

@@ -23,7 +23,6 @@ using session::percentText;
 namespace {
 
 constexpr int kFloatWidth = 112;
-constexpr double kMostlySinks = 0.5; ///< Share of the input energy above which the error is that of a few positions.
 constexpr int kNarrowest = 128; ///< Of a pipeline's card; more of them scroll.
 
 /// What the last evaluation says of a pipeline on all layers; null when it was not in it.
@@ -192,7 +191,7 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
             items.push_back({tr("KL, all layers"), whole ? humanText(whole->scores.klMean) : none,
                 tr("Σ p ln(p / q) per predicted token in nats, p the float model, q with this pipeline on all layers")});
         }
-        if (m.hasOutput && m.sinkShare > kMostlySinks)
+        if (m.hasOutput && m.sinkShare > stats::kMostlySinks)
             notes << tr("%1 % of the input energy is in the first %2 positions: the error speaks of them")
                          .arg(static_cast<int>(m.sinkShare * 100))
                          .arg(stats::kSinkPositions);

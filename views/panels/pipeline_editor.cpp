@@ -99,7 +99,7 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
         std::vector<model::LayerIndex> all;
         if (const auto model = m_context.bench.model()) {
             for (std::size_t i = 0; i < model->spec().layers.size(); ++i) {
-                if (model->spec().layers[i].block >= 0 || model->spec().family == model::Family::Plain)
+                if (model->spec().inBlocks(model->spec().layers[i]))
                     all.push_back(static_cast<model::LayerIndex>(i));
             }
         }

@@ -50,7 +50,7 @@ QString pipelineNameOverModel(const session::Workbench& bench, const recipe::Pip
         return plain;
     std::set<Index> widths;
     for (const model::LayerSpec& layer : model->spec().layers) {
-        if (layer.block >= 0 || model->spec().family == model::Family::Plain)
+        if (model->spec().inBlocks(layer))
             widths.insert(layer.in);
     }
     std::set<std::int64_t> groups;
