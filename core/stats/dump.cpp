@@ -2,6 +2,7 @@
 #include "core/stats/dump.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <set>
 
@@ -25,8 +26,9 @@ std::vector<std::string> layersOf(const CalibrationDump& dump, const std::string
     return result;
 }
 
-Expected<void> mergeRaw(
-    const CalibrationDump& a, const CalibrationDump& b, const std::string& layer, const std::string& input, DumpWriter& writer)
+/// The raw tokens of both; those of one run only once.
+Expected<void> mergeRaw(const CalibrationDump& a, const CalibrationDump& b, bool sameRun, const std::string& layer,
+    const std::string& input, DumpWriter& writer)
 {
     RowMatrix parts[2];
     Index rows = 0, cols = 0;
@@ -35,6 +37,10 @@ Expected<void> mergeRaw(
         if (!dump.hasRawTokens(layer))
             continue;
         QS_TRY(tokens, dump.rawTokens(layer));
+        if (sameRun && i == 1 && tokens.rows() <= parts[0].rows())
+            continue;
+        if (sameRun)
+            parts[0] = {}, rows = 0;
         parts[i] = std::move(tokens);
         rows += parts[i].rows();
         cols = std::max(cols, parts[i].cols());
@@ -98,6 +104,7 @@ bool shareInput(const CalibrationDump& a, const CalibrationDump& b)
 struct Texts {
     TokenIds ids; ///< Of both, windows that both hold once.
     Index tokens = 0;
+    bool sameRun = false; ///< The same windows, held out alike: an input of both was collected from the same tokens.
 };
 
 /// Error Mismatch when an input would get tokens twice: what one dump held out could then be in the other's fit part.
@@ -128,6 +135,7 @@ Expected<Texts> mergeTexts(const CalibrationDump& a, const CalibrationDump& b)
     Texts result{std::move(first), a.info().tokens + b.info().tokens};
     if (!known && sameText && a.info().tokens == b.info().tokens)
         result.tokens = a.info().tokens; // other inputs of the same run, as far as one can tell
+    const std::size_t windowsOfSecond = second.size();
     std::size_t shared = 0;
     for (std::vector<std::int32_t>& window : second) {
         if (windows.contains(window)) {
@@ -137,9 +145,40 @@ Expected<Texts> mergeTexts(const CalibrationDump& a, const CalibrationDump& b)
             result.ids.push_back(std::move(window));
         }
     }
-    if (sameInput && shared > 0)
-        return overlap(fmt::format("shares {} of its {} windows with", shared, second.size()));
+    result.sameRun = known && shared == windowsOfSecond && result.ids.size() == shared
+        && a.info().datasetId == b.info().datasetId && a.info().seed == b.info().seed;
+    if (sameInput && shared > 0 && !result.sameRun)
+        return overlap(fmt::format("shares {} of its {} windows with", shared, windowsOfSecond));
     return result;
+}
+
+/// Whether two sums are of the same tokens. Runs with other thread counts may differ in rounding, other tokens differ by far
+/// more.
+bool sameTokens(const ChannelSums& a, const ChannelSums& b)
+{
+    constexpr double kRounding = 1e-4;
+    return a.count == b.count && std::ranges::equal(a.sumsq, b.sumsq, [](double x, double y) {
+        return std::abs(x - y) <= kRounding * std::max(std::abs(x), std::abs(y));
+    });
+}
+
+/// An input that two dumps of one run hold: its statistics with the Gram of whichever has one.
+struct United {
+    std::shared_ptr<const InputStats> stats;
+    bool gained = false; ///< The second dump has what the first lacks.
+};
+
+Expected<United> unite(const CalibrationDump& a, const CalibrationDump& b, const std::string& layer)
+{
+    QS_TRY(first, a.stats(layer));
+    QS_TRY(second, b.stats(layer));
+    if (!sameTokens(first->fit.channels, second->fit.channels)
+        || !sameTokens(first->holdout.channels, second->holdout.channels))
+        return fail(Errc::Mismatch,
+            fmt::format("its sums differ from those in {}, though both name the same windows", a.path().string()),
+            fmt::format("{}: {}", b.path().string(), layer), "capture both with the same program and model");
+    const bool gained = !first->fit.hasGram() && second->fit.hasGram();
+    return United{gained ? std::move(second) : std::move(first), gained};
 }
 
 } // namespace
@@ -196,24 +235,36 @@ Expected<void> mergeDumps(
         for (const std::string& layer : dump->layers())
             inputs.insert(dump->inputOf(layer));
     std::size_t done = 0;
+    bool gained = !texts.sameRun;
     for (const std::string& input : inputs) {
         QS_CHECK(job.poll());
         std::vector<std::string> layers = layersOf(a, input);
         const std::vector<std::string> more = layersOf(b, input);
         InputStats merged;
-        for (const auto& [dump, names] : {std::pair(&a, layers), {&b, more}}) {
-            if (names.empty())
-                continue;
-            QS_TRY(stats, dump->stats(names.front()));
-            merged.merge(*stats);
+        const bool both = !layers.empty() && !more.empty();
+        if (texts.sameRun && both) {
+            QS_TRY(united, unite(a, b, layers.front()));
+            merged = *united.stats;
+            gained = gained || united.gained || (b.hasRawTokens(more.front()) && !a.hasRawTokens(layers.front()));
+        } else {
+            for (const auto& [dump, names] : {std::pair(&a, layers), {&b, more}}) {
+                if (names.empty())
+                    continue;
+                QS_TRY(stats, dump->stats(names.front()));
+                merged.merge(*stats);
+            }
+            gained = gained || layers.empty();
         }
         layers.insert(layers.end(), more.begin(), more.end());
         std::sort(layers.begin(), layers.end());
         layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
         QS_CHECK(writer->addInput(input, layers, merged));
-        QS_CHECK(mergeRaw(a, b, layers.front(), input, *writer));
+        QS_CHECK(mergeRaw(a, b, texts.sameRun, layers.front(), input, *writer));
         job.progress(static_cast<double>(++done) / static_cast<double>(inputs.size()), input);
     }
+    if (!gained)
+        return fail(Errc::Mismatch, fmt::format("holds nothing that {} lacks: it is of the same run", a.path().string()),
+            b.path().string(), "capture another text, or the Gram matrices of other layers");
     if (!texts.ids.empty())
         QS_CHECK(writer->addTokenIds(texts.ids));
     QS_CHECK(job.poll());

@@ -91,10 +91,11 @@ Expected<std::unique_ptr<DumpWriter>> createDump(
     const std::filesystem::path& path, const DumpInfo& info, DumpWriteOptions options = {});
 
 /// Merges the statistics, raw tokens and token ids of two dumps of the same model into a third. An input that only one of them
-/// has is taken from that: dumps of different inputs may be of one text. Token ids are kept where either holds them, each
-/// window once. Errors: Mismatch when models, policies or widths differ, when both are of one input and of the same windows of
-/// text (of the same text, where windows are not known), or when windows differ in length; Cancelled. Memory: two inputs at a
-/// time.
+/// has is taken from that: dumps of different inputs may be of one text. Two captures of the same windows with the same seed
+/// are united: an input of both gets the Gram matrix of the one that collected it, and no token counts twice. Token ids are
+/// kept where either holds them, each window once. Errors: Mismatch when models, policies or widths differ, when both are of
+/// one input and share some windows of text (of the same text, where windows are not known), when the second adds nothing, or
+/// when windows differ in length; Cancelled. Memory: two inputs at a time.
 Expected<void> mergeDumps(
     const CalibrationDump& a, const CalibrationDump& b, const std::filesystem::path& target, const JobContext& job);
 

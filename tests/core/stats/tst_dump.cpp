@@ -190,8 +190,10 @@ private Q_SLOTS:
         QTest::addColumn<Ids>("merged");
         QTest::addColumn<qlonglong>("tokens");
         const Ids same{{1, 2}, {3, 4}}, next{{5, 6}, {7, 8}}, partly{{3, 4}, {5, 6}}, longer{{1, 2, 3}}, none;
-        QTest::newRow("same text, other seed") << "text"
-                                               << "q" << same << "shares 2 of its 2 windows with" << none << 0LL;
+        QTest::newRow("the same run") << "text"
+                                      << "q" << same << "holds nothing that" << none << 0LL;
+        QTest::newRow("the same windows of another text") << "more"
+                                                          << "q" << same << "shares 2 of its 2 windows with" << none << 0LL;
         QTest::newRow("one window") << "text"
                                     << "q" << partly << "shares 1 of its 2 windows with" << none << 0LL;
         QTest::newRow("one window of a text that holds the other")
@@ -257,6 +259,54 @@ private Q_SLOTS:
             const auto twice = mergeDumps(**c, *again, path("e.h5"), {});
             QVERIFY(!twice && twice.error().line().find("is of the same text as") != std::string::npos);
         }
+    }
+
+    /// Two captures of one run, each with the Gram matrices of other layers, unite to what one capture of both had given.
+    void mergeUnitesOneRun()
+    {
+        const QTemporaryDir dir;
+        const InputStats whole[] = {test::randomStats(6, 1, 30, 1), test::randomStats(6, 1, 20, 5)};
+        const RowMatrix raw = test::randomTokens(4, 30, 9);
+        const auto make = [&](const char* name, int gramOf, std::uint64_t seed, double factor) {
+            const std::filesystem::path path = dir.filePath(name).toStdString();
+            DumpInfo info = infoOf("model");
+            info.tokens = 4;
+            info.seed = seed;
+            const auto writer = createDump(path, info);
+            bool written = static_cast<bool>(writer);
+            for (int i = 0; i < 2; ++i) {
+                InputStats stats = whole[i];
+                if (i != gramOf)
+                    stats.fit.gram = stats.holdout.gram = {};
+                for (double& value : stats.fit.channels.sumsq)
+                    value *= factor;
+                written = written && (*writer)->addInput(i == 0 ? "q" : "o", {i == 0 ? "q" : "o"}, stats);
+            }
+            written = written && (*writer)->addRawTokens("q", raw) && (*writer)->addTokenIds({{1, 2}, {3, 4}});
+            if (!written || !(*writer)->commit())
+                qFatal("cannot write");
+            return *openDump(path, cpuBackend());
+        };
+        const auto a = make("a.h5", 0, 1, 1), b = make("b.h5", 1, 1, 1 + 1e-9);
+        const std::filesystem::path target = dir.filePath("c.h5").toStdString();
+        const auto done = mergeDumps(*a, *b, target, {});
+        QVERIFY2(done, done ? "" : done.error().line().c_str());
+        const auto c = openDump(target, cpuBackend());
+        QVERIFY(c);
+        QCOMPARE((*c)->info().tokens, Index{4});
+        QVERIFY(equal((*(*c)->stats("q"))->fit, whole[0].fit) && equal((*(*c)->stats("q"))->holdout, whole[0].holdout));
+        QCOMPARE((*(*c)->stats("o"))->fit.count(), whole[1].fit.count());
+        QVERIFY(std::ranges::equal((*(*c)->stats("o"))->fit.gram.values(), whole[1].fit.gram.values()));
+        QVERIFY(std::ranges::equal((*c)->rawTokens("q")->values(), raw.values())); // not twice
+        QCOMPARE(*(*c)->tokenIds(), (std::vector<std::vector<std::int32_t>>{{1, 2}, {3, 4}}));
+
+        const auto twice = mergeDumps(**c, *b, dir.filePath("d.h5").toStdString(), {});
+        QVERIFY(!twice && twice.error().line().find("holds nothing that") != std::string::npos);
+        const auto otherSeed = mergeDumps(*a, *make("e.h5", 1, 2, 1), dir.filePath("f.h5").toStdString(), {});
+        QVERIFY(!otherSeed && otherSeed.error().line().find("shares 2 of its 2 windows") != std::string::npos);
+        const auto otherSums = mergeDumps(*a, *make("g.h5", 1, 1, 1.01), dir.filePath("f.h5").toStdString(), {});
+        QVERIFY(!otherSums && otherSums.error().line().find("its sums differ") != std::string::npos);
+        QVERIFY(!QFile::exists(dir.filePath("d.h5")) && !QFile::exists(dir.filePath("f.h5")));
     }
 
     /// Copies and repeated captures have one id; other content or other attributes have another.
