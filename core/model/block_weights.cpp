@@ -107,7 +107,10 @@ Expected<BlockWeights> loadBlock(const Model& model, int block, const Replacemen
         {"self_attn.v_proj", &weights.v}, {"self_attn.o_proj", &weights.o}, {"mlp.gate_proj", &weights.gate},
         {"mlp.up_proj", &weights.up}, {"mlp.down_proj", &weights.down}};
     std::string prefix;
+    int number = 0;
     for (const auto& [module, target] : layers) {
+        const JobContext part = job.part(number / 7.0, (number + 1) / 7.0);
+        ++number;
         LayerIndex found = -1;
         for (std::size_t i = 0; i < spec.layers.size() && found < 0; ++i)
             if (spec.layers[i].block == block && spec.layers[i].module == module)
@@ -116,7 +119,7 @@ Expected<BlockWeights> loadBlock(const Model& model, int block, const Replacemen
             return fail(Errc::NotFound, fmt::format("block {} has no {}", block, module), model.checkpoint().path().string());
         const std::string& name = spec.layers[static_cast<std::size_t>(found)].name;
         prefix = name.substr(0, name.size() - std::string_view(module).size());
-        QS_TRY(linear, loadLinear(model, found, replacements, job));
+        QS_TRY(linear, loadLinear(model, found, replacements, part));
         *target = std::move(linear);
     }
     QS_TRY(attentionNorm, loadFinite(model, prefix + "input_layernorm.weight"));

@@ -13,7 +13,7 @@ struct Linear {
     LayerIndex index = -1;
     RowMatrix weight; ///< (out, in)
     RowMatrix bias; ///< (1, out), or empty.
-    std::function<void(MutMatrixView)> quantizeInput;
+    std::function<void(MutMatrixView, Index)> quantizeInput; ///< As LayerReplacement's.
 };
 
 /// What one decoder block computes with.

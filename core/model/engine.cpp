@@ -64,18 +64,22 @@ public:
         QS_TRY(hidden, embed());
         const Index windows = m_windows.count();
         const Index stacks = (windows + m_stackWindows - 1) / m_stackWindows;
-        const auto steps = static_cast<double>(m_spec.blocks * stacks);
+        // Replacements may have to be computed: they take about half of what a block reports.
+        const double reading = m_replacements ? 0.5 : 0.0;
+        const auto fraction = [&](int block, double within) { return (block + within) / static_cast<double>(m_spec.blocks); };
         for (int block = 0; block < m_spec.blocks; ++block) {
             QS_CHECK(m_job.poll());
-            QS_TRY(weights, loadBlock(m_model, block, m_replacements, m_job));
+            QS_TRY(
+                weights, loadBlock(m_model, block, m_replacements, m_job.part(fraction(block, 0), fraction(block, reading))));
             for (Index stack = 0; stack < stacks; ++stack) {
                 QS_CHECK(m_job.poll());
                 const Index first = stack * m_stackWindows;
                 const Index count = std::min(m_stackWindows, windows - first);
                 QS_CHECK(passBlock(
                     weights, block, first, count, hidden.mut().rowRange(first * m_windows.length, count * m_windows.length)));
-                m_job.progress(static_cast<double>(block * stacks + stack + 1) / steps,
-                    fmt::format("block {} of {}", block + 1, m_spec.blocks));
+                const double passed = static_cast<double>(stack + 1) / static_cast<double>(stacks);
+                m_job.progress(
+                    fraction(block, reading + (1 - reading) * passed), fmt::format("block {} of {}", block + 1, m_spec.blocks));
             }
             if (m_observer)
                 QS_CHECK(m_observer->blockDone(block, m_job));
@@ -155,7 +159,7 @@ private:
         MatrixView input = x;
         if (layer.quantizeInput) {
             m_quantized = RowMatrix(x);
-            layer.quantizeInput(m_quantized.mut());
+            layer.quantizeInput(m_quantized.mut(), m_windows.length);
             input = m_quantized;
         }
         m_backend.gemm(false, true, 1.0F, input, layer.weight, add ? 1.0F : 0.0F, y);

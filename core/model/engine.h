@@ -29,8 +29,8 @@ Windows cutWindows(std::span<const std::int32_t> ids, Index length, Index maxWin
 /// What a linear layer computes with in a simulated forward pass.
 struct LayerReplacement {
     RowMatrix weight; ///< Effective weight in W's own input and output space; empty: keep the original.
-    /// Simulates the quantization of the layer's input in place, x (tokens, in); null: none.
-    std::function<void(MutMatrixView)> quantizeInput;
+    /// Simulates the quantization of the layer's input in place, x (tokens, in), windows of so many tokens; null: none.
+    std::function<void(MutMatrixView, Index)> quantizeInput;
 };
 
 /// Supplies replacements layer by layer, when the engine reaches them.

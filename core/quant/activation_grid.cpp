@@ -8,13 +8,17 @@
 namespace qs::quant {
 namespace {
 
-/// One range of all: every row's and group's becomes the smallest and the largest.
-void spread(RowMatrix& lo, RowMatrix& hi)
+/// One range for every `window` rows: the smallest and the largest of theirs.
+void spread(RowMatrix& lo, RowMatrix& hi, Index window)
 {
-    const float least = *std::min_element(lo.values().begin(), lo.values().end());
-    const float most = *std::max_element(hi.values().begin(), hi.values().end());
-    std::fill(lo.values().begin(), lo.values().end(), least);
-    std::fill(hi.values().begin(), hi.values().end(), most);
+    for (Index begin = 0; begin < lo.rows(); begin += window) {
+        const auto first = static_cast<std::size_t>(begin * lo.cols());
+        const auto count = static_cast<std::size_t>(std::min(window, lo.rows() - begin) * lo.cols());
+        const auto low = lo.values().subspan(first, count);
+        const auto high = hi.values().subspan(first, count);
+        std::ranges::fill(low, std::ranges::min(low));
+        std::ranges::fill(high, std::ranges::max(high));
+    }
 }
 
 } // namespace
@@ -28,8 +32,9 @@ UniformGridOptions ActivationGridOptions::uniform() const
     return options;
 }
 
-ActivationScales fitActivations(MatrixView x, const ActivationGridOptions& options, Backend& backend)
+ActivationScales fitActivations(MatrixView x, const ActivationGridOptions& options, Index window, Backend& backend)
 {
+    const Index rows = window < 1 ? x.rows() : window;
     const UniformGrid grid(options.uniform());
     const bool grouped = options.dynamic && options.granularity == ActivationGranularity::TokenGroup && options.group > 0;
     const Index group = grouped ? std::min(options.group, x.cols()) : x.cols();
@@ -39,7 +44,7 @@ ActivationScales fitActivations(MatrixView x, const ActivationGridOptions& optio
         // Ranges first; scales and zeros are made from them in place.
         backend.groupRanges(x, group, scale.mut(), zero.mut());
         if (options.granularity == ActivationGranularity::Tensor)
-            spread(scale, zero);
+            spread(scale, zero, rows);
     } else {
         std::fill(scale.values().begin(), scale.values().end(), options.lo);
         std::fill(zero.values().begin(), zero.values().end(), options.hi);
@@ -53,15 +58,16 @@ ActivationScales fitActivations(MatrixView x, const ActivationGridOptions& optio
                 zero(r, g) = sz.zero;
             }
     });
-    const bool shared = !options.dynamic || options.granularity == ActivationGranularity::Tensor;
-    return {std::move(scale), std::move(zero), group, shared};
+    const bool tensor = options.granularity == ActivationGranularity::Tensor;
+    const Index ranges = !options.dynamic ? 1 : tensor ? (x.rows() + rows - 1) / rows : static_cast<Index>(scale.size());
+    return {std::move(scale), std::move(zero), group, ranges};
 }
 
-void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, Backend& backend)
+void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, Index window, Backend& backend)
 {
     if (x.empty())
         return;
-    const ActivationScales fitted = fitActivations(x, options, backend);
+    const ActivationScales fitted = fitActivations(x, options, window, backend);
     backend.gridProject(x, UniformGrid(options.uniform()).params(fitted.scale, fitted.zero, fitted.group));
 }
 

@@ -35,9 +35,9 @@ Expected<Index> resolveGroup(Index group, Index cols)
     constexpr std::array<Index, 4> kUsual{128, 64, 32, 16};
     if (cols < 1)
         return fail(Errc::InvalidArgument, "a layer without columns cannot be grouped", "group");
-    if (group == -1)
+    if (group == kWholeRow || group == kWholeTensor)
         return cols;
-    if (group == 0) {
+    if (group == kAutoGroup) {
         for (const Index candidate : kUsual)
             if (cols % candidate == 0)
                 return candidate;
@@ -68,7 +68,7 @@ RowMatrix QuantizedTensor::dequantize(Backend& backend) const
 BitsCount countBits(const QuantizedTensor& tensor)
 {
     BitsCount bits;
-    const auto params = static_cast<double>(tensor.scale.size());
+    const double params = tensor.wholeTensor ? 1.0 : static_cast<double>(tensor.scale.size());
     bits.weights = tensor.codes.size();
     bits.codes = static_cast<double>(tensor.codes.size()) * tensor.grid.bits;
     bits.scales = params * scaleTypeBits(tensor.grid.scaleType);
@@ -129,6 +129,25 @@ Error notFinite(MatrixView W)
 
 } // namespace
 
+Expected<ScaleZero> fitWholeTensor(
+    MatrixView W, const UniformGridOptions& options, Backend& backend, std::span<const float> columnWeights)
+{
+    if (!columnWeights.empty() && static_cast<Index>(columnWeights.size()) != W.cols())
+        return fail(Errc::Mismatch, fmt::format("{} column weights for {} columns", columnWeights.size(), W.cols()));
+    const UniformGrid grid(options);
+    QS_CHECK(grid.check());
+    RowMatrix lo(W.rows(), 1), hi(W.rows(), 1);
+    if (!backend.groupRanges(W, W.cols(), lo.mut(), hi.mut()))
+        return tl::unexpected(notFinite(W));
+    if (options.range == RangeMethod::MinMax)
+        return grid.fromRange(std::ranges::min(lo.values()), std::ranges::max(hi.values()));
+    const RowMatrix values(W);
+    std::vector<float> weights;
+    for (Index r = 0; r < W.rows() && !columnWeights.empty(); ++r)
+        weights.insert(weights.end(), columnWeights.begin(), columnWeights.end());
+    return grid.fit(values.values(), weights);
+}
+
 Expected<QuantizedTensor> fitGrid(
     MatrixView W, Index group, const UniformGridOptions& options, Backend& backend, std::span<const float> columnWeights)
 {
@@ -143,7 +162,12 @@ Expected<QuantizedTensor> fitGrid(
     tensor.codes = BasicMatrix<std::int16_t>(W.rows(), W.cols());
     tensor.scale = RowMatrix(W.rows(), W.cols() / width);
     tensor.zero = RowMatrix(W.rows(), W.cols() / width);
-    if (options.range == RangeMethod::MinMax) {
+    if (group == kWholeTensor) {
+        QS_TRY(sz, fitWholeTensor(W, options, backend, columnWeights));
+        tensor.wholeTensor = true;
+        std::ranges::fill(tensor.scale.values(), sz.scale);
+        std::ranges::fill(tensor.zero.values(), sz.zero);
+    } else if (options.range == RangeMethod::MinMax) {
         if (!fitExtrema(W, grid, tensor, backend))
             return tl::unexpected(notFinite(W));
     } else if (auto searched = searchRanges(W, grid, columnWeights, tensor); !searched) {

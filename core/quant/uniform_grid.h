@@ -134,6 +134,7 @@ struct QuantizedTensor {
     BasicMatrix<std::int16_t> codes;
     RowMatrix scale, zero;
     std::vector<std::int32_t> groupOf; ///< Group of each column where columns were reordered (act-order "group").
+    bool wholeTensor = false; ///< One range for all: the entries of scale are equal, and those of zero.
 
     Index rows() const { return codes.rows(); }
     Index cols() const { return codes.cols(); }
@@ -143,7 +144,10 @@ struct QuantizedTensor {
     RowMatrix dequantize(Backend& backend) const; ///< W_hat.
 };
 
-/// Columns per scale: -1 is the whole row; 0 (auto) is the largest of 128, 64, 32, 16 that divides cols, else the whole row.
+/// What a group can be beside a number of columns.
+inline constexpr Index kAutoGroup = 0, kWholeRow = -1, kWholeTensor = -2;
+/// Columns per scale: the whole row for kWholeRow and kWholeTensor; kAutoGroup is the largest of 128, 64, 32, 16 that divides
+/// cols, else the whole row.
 /// Error InvalidArgument when group does not divide cols, naming both and the groups that do.
 Expected<Index> resolveGroup(Index group, Index cols);
 
@@ -154,10 +158,13 @@ struct BitsCount {
     double total() const { return codes + scales + zeros + indices + other; }
     double perWeight() const { return weights ? total() / static_cast<double>(weights) : 0.0; }
 };
-/// Bits of a QuantizedTensor: b per code, scale type per group, b (or 16 on asym-realzero) per zero unless symmetric, 32 per
-/// column of groupOf.
+/// Bits of a QuantizedTensor: b per code, scale type per row and group (once for a whole tensor), b (or 16 on asym-realzero)
+/// per zero unless symmetric, 32 per column of groupOf.
 BitsCount countBits(const QuantizedTensor& tensor);
 
+/// The one range of a whole matrix. Errors and weights as for fitGrid(). The searches of mse and percentile copy W.
+Expected<ScaleZero> fitWholeTensor(
+    MatrixView W, const UniformGridOptions& options, Backend& backend, std::span<const float> columnWeights = {});
 /// Scales and zeros of every row and group; codes are left at 0. columnWeights: one per column, for the MSE range search, or
 /// empty.
 /// The ranges of minmax are the backend's; the searches of mse and percentile run on the host's cores.
@@ -171,6 +178,8 @@ void encodeNearest(MatrixView W, QuantizedTensor& tensor, Backend& backend);
 Expected<QuantizedTensor> quantizeNearest(
     MatrixView W, Index group, const UniformGridOptions& options, Backend& backend, std::span<const float> columnWeights = {});
 
+/// What shares a scale. A tensor is what one forward pass of one sequence hands to the layer: no window's result depends on
+/// which others are computed beside it.
 enum class ActivationGranularity { Tensor, Token, TokenGroup };
 
 /// Simulated quantization of a layer's input.
@@ -188,14 +197,16 @@ struct ActivationGridOptions {
 struct ActivationScales {
     RowMatrix scale, zero; ///< (tokens, groups).
     Index group = 0; ///< Channels per scale.
-    bool shared = false; ///< One range for the whole tensor: all entries are equal.
+    Index ranges = 0; ///< Different ones: 1 where it is static, else of windows, tokens or groups.
 };
+/// x holds one or several windows of `window` tokens each (the last may be short); 0: all of x is one. A dynamic per-tensor
+/// range is that of a window.
 /// Shapes   x (tokens, channels), not empty.
-ActivationScales fitActivations(MatrixView x, const ActivationGridOptions& options, Backend& backend);
+ActivationScales fitActivations(MatrixView x, const ActivationGridOptions& options, Index window, Backend& backend);
 /// Fake-quantizes x (tokens, channels) in place. Scales are kept in float32 (they exist only at run time). NaN and Inf stay
 /// what they are and do not count for a dynamic range. Static ranges are for the whole tensor, whatever the granularity.
-/// Token-group: the last group of a token may be short; group < 1 means the whole token.
+/// Token-group: the last group of a token may be short; group < 1 means the whole token. Windows as for fitActivations().
 /// Threads   several are used; the same bits for any number.
-void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, Backend& backend);
+void quantizeActivations(MutMatrixView x, const ActivationGridOptions& options, Index window, Backend& backend);
 
 } // namespace qs::quant

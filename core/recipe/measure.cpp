@@ -21,8 +21,10 @@ Index countNonFinite(MatrixView W)
 
 /// E|Wx - What Q(x)|^2 / E|Wx|^2 over the tokens, Q acting in the transformed space.
 Expected<double> errorOverTokens(
-    MatrixView W, const CompressedLayer& compressed, MatrixView tokens, Backend& backend, const JobContext& job)
+    MatrixView W, const CompressedLayer& compressed, MatrixView tokens, Index window, Backend& backend, const JobContext& job)
 {
+    RowMatrix quantized(tokens);
+    quantizeInput(compressed, quantized.mut(), window, backend);
     double error = 0;
     double power = 0;
     for (Index t = 0; t < tokens.rows(); t += kTokenTile) {
@@ -30,10 +32,8 @@ Expected<double> errorOverTokens(
         const MatrixView x = tokens.rowRange(t, std::min(kTokenTile, tokens.rows() - t));
         RowMatrix exact(x.rows(), W.rows());
         backend.linear(x, W, exact.mut());
-        RowMatrix rounded(x);
-        quantizeInput(compressed, rounded.mut(), backend);
         RowMatrix approximate(x.rows(), W.rows());
-        backend.linear(rounded, compressed.What, approximate.mut());
+        backend.linear(quantized.view().rowRange(t, x.rows()), compressed.What, approximate.mut());
         for (std::size_t i = 0; i < exact.values().size(); ++i) {
             const double y = exact.values()[i];
             const double difference = y - static_cast<double>(approximate.values()[i]);
@@ -67,7 +67,7 @@ Expected<void> measureTokens(const std::string& layer, MatrixView W, const Compr
         metrics.whyNoWA = "the dump holds no raw tokens of this layer's input";
         return {};
     }
-    QS_TRY(error, errorOverTokens(W, compressed, tokens, backend, job));
+    QS_TRY(error, errorOverTokens(W, compressed, tokens, calibration.dump->info().seqLen, backend, job));
     if (std::isfinite(error)) {
         metrics.outputErrorWA = error;
         metrics.tokensWA = tokens.rows();
@@ -79,7 +79,7 @@ Expected<void> measureTokens(const std::string& layer, MatrixView W, const Compr
 
 } // namespace
 
-void quantizeInput(const CompressedLayer& compressed, MutMatrixView x, Backend& backend)
+void quantizeInput(const CompressedLayer& compressed, MutMatrixView x, Index window, Backend& backend)
 {
     if (!compressed.activation)
         return;
@@ -87,7 +87,7 @@ void quantizeInput(const CompressedLayer& compressed, MutMatrixView x, Backend& 
         = compressed.inputTransform && !compressed.inputTransform->identity() ? compressed.inputTransform.get() : nullptr;
     if (transform)
         transform->applyToTokens(x);
-    quant::quantizeActivations(x, *compressed.activation, backend);
+    quant::quantizeActivations(x, *compressed.activation, window, backend);
     if (transform)
         transform->unapplyToTokens(x);
 }

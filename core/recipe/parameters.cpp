@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/recipe/parameters.h"
 
+#include "core/quant/uniform_grid.h"
 #include "core/recipe/names.h"
 
 #include <algorithm>
@@ -216,6 +217,14 @@ std::int64_t intValue(const Parameters& p, const std::string& name)
         if (const auto* text = std::get_if<std::string>(&it->second); text && *text == kAuto)
             return 0;
     return valueOf<std::int64_t>(p, name);
+}
+
+Index groupValue(const Parameters& p, const std::string& name)
+{
+    if (const auto it = p.find(name); it != p.end())
+        if (const auto* text = std::get_if<std::string>(&it->second); text && *text == "tensor")
+            return quant::kWholeTensor;
+    return static_cast<Index>(intValue(p, name));
 }
 
 double realValue(const Parameters& p, const std::string& name)

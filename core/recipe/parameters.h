@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/error.h"
+#include "core/base/types.h"
 
 #include <cstdint>
 #include <map>
@@ -46,6 +47,8 @@ Expected<ParameterValue> parseValue(const ParameterSpec& spec, std::string_view 
 
 /// Values of resolved parameters. Asking for a name or type that the stage does not declare is a bug: std::logic_error.
 std::int64_t intValue(const Parameters& p, const std::string& name);
+/// Columns per scale, as quant::resolveGroup() takes them: "tensor" is quant::kWholeTensor.
+Index groupValue(const Parameters& p, const std::string& name);
 double realValue(const Parameters& p, const std::string& name);
 bool boolValue(const Parameters& p, const std::string& name);
 const std::string& textValue(const Parameters& p, const std::string& name);

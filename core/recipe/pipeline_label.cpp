@@ -89,7 +89,7 @@ std::string pipelineLabel(const Pipeline& pipeline, const StageRegistry& registr
         if (!bits.empty())
             label += fmt::format(" {} bit", bits);
         if (!group.empty() && group != "auto") // each layer resolves "auto" for itself
-            label += group == "-1" ? " row" : " g" + group;
+            label += group == "-1" ? " row" : group == "tensor" ? " tensor" : " g" + group;
     }
     if (!pipeline[Slot::Pruner].empty()) {
         const std::string pattern = valueText(pipeline, "pattern");

@@ -30,7 +30,8 @@ Expected<std::optional<model::LayerReplacement>> RecipeReplacements::layer(
         auto kept = std::make_shared<CompressedLayer>();
         kept->inputTransform = compressed.inputTransform;
         kept->activation = compressed.activation;
-        replacement.quantizeInput = [kept, runner = m_runner](MutMatrixView x) { quantizeInput(*kept, x, runner->backend()); };
+        replacement.quantizeInput
+            = [kept, runner = m_runner](MutMatrixView x, Index window) { quantizeInput(*kept, x, window, runner->backend()); };
     }
     return std::optional<model::LayerReplacement>(std::move(replacement));
 }

@@ -137,7 +137,7 @@ json quantizedToJson(const quant::QuantizedTensor& q)
         {"scale_type", quant::scaleTypeName(q.grid.scaleType)}, {"mse_norm", real(q.grid.mseNorm)},
         {"mse_steps", q.grid.mseSteps}, {"mse_max_shrink", real(q.grid.mseMaxShrink)}, {"percentile", real(q.grid.percentile)},
         {"group", q.group}, {"groups", q.groups()}, {"lowest", *low}, {"narrow", *high - *low < 256},
-        {"ordered", !q.groupOf.empty()}};
+        {"ordered", !q.groupOf.empty()}, {"whole_tensor", q.wholeTensor}};
 }
 
 bool readQuantized(const json& stored, const CacheEntry& entry, Index rows, Index cols, quant::QuantizedTensor& q)
@@ -157,6 +157,7 @@ bool readQuantized(const json& stored, const CacheEntry& entry, Index rows, Inde
     q.grid.mseMaxShrink = readReal(stored.at("mse_max_shrink"));
     q.grid.percentile = readReal(stored.at("percentile"));
     q.group = stored.at("group").get<Index>();
+    q.wholeTensor = stored.at("whole_tensor").get<bool>();
     q.codes = BasicMatrix<std::int16_t>(rows, cols);
     q.scale = RowMatrix(rows, groups);
     q.zero = RowMatrix(rows, groups);

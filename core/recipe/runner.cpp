@@ -93,16 +93,6 @@ double idealBits(double valueBits, double sparsity, const MaskPlan& plan)
     return valueBits * (1.0 - sparsity) + choices / std::log(2.0) / m;
 }
 
-/// What the weight takes as it lies in the checkpoint.
-quant::BitsCount checkpointBits(const model::Model& model, const model::LayerSpec& layer)
-{
-    quant::BitsCount bits;
-    bits.weights = layer.in * layer.out;
-    if (const io::TensorInfo* info = model.tensor(layer.weight))
-        bits.codes = 8.0 * static_cast<double>(info->bytes);
-    return bits;
-}
-
 } // namespace
 
 struct Runner::SiteCache {
@@ -291,7 +281,7 @@ Expected<CompressedLayer> Runner::run(const Task& task, const JobContext& job) c
         }
     }
     if (task.pipeline.empty()) {
-        result.bits = checkpointBits(*m_model, spec);
+        result.bits = storedBits(*m_model, spec);
         if (!result.outputScale.empty()) {
             scaleRows(W, result.outputScale);
             QS_CHECK(roundLayer(spec, W));

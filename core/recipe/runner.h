@@ -124,9 +124,9 @@ struct LayerMetrics {
 Expected<LayerMetrics> measure(const model::Model& model, model::LayerIndex layer, MatrixView W,
     const CompressedLayer& compressed, const Calibration& calibration, Backend& backend, const JobContext& job);
 
-/// Simulates the quantization of a layer's input in place, x (tokens, in) in W's own input space: x := T^-1 Q(T x). Nothing
-/// without an activation grid.
-void quantizeInput(const CompressedLayer& compressed, MutMatrixView x, Backend& backend);
+/// Simulates the quantization of a layer's input in place, x (tokens, in) in W's own input space: x := T^-1 Q(T x). x holds
+/// windows of `window` tokens (0: one); a dynamic per-tensor range is that of a window. Nothing without an activation grid.
+void quantizeInput(const CompressedLayer& compressed, MutMatrixView x, Index window, Backend& backend);
 
 /// Feeds the engine with compressed layers of an assignment, computed when they are reached. Run the engine on asStored() of
 /// the model, so that the tensors between the layers are those of the export as well.

@@ -195,12 +195,23 @@ quant::BitsCount packedBits(const quant::QuantizedTensor& tensor)
         return 32.0 * static_cast<double>(quant::packedWords(count, width)) * static_cast<double>(streams);
     };
     bits.other += words(tensor.cols(), tensor.rows()) - bits.codes;
+    // Runtimes load packed weights by row or group: one scale for all is written once per row.
+    bits.scales = static_cast<double>(tensor.scale.size()) * quant::scaleTypeBits(tensor.grid.scaleType);
     if (tensor.grid.grid == quant::GridId::AsymRealZero)
         return bits; // no checkpoint format stores it
     if (storesZeroPoints(tensor.grid.grid)) {
         bits.zeros = static_cast<double>(tensor.scale.size()) * width;
         bits.other += words(tensor.rows(), tensor.groups()) - bits.zeros;
     }
+    return bits;
+}
+
+quant::BitsCount storedBits(const model::Model& model, const model::LayerSpec& layer)
+{
+    quant::BitsCount bits;
+    bits.weights = layer.in * layer.out;
+    if (const io::TensorInfo* tensor = model.tensor(layer.weight)) // codes and scales are one tensor to a reader
+        bits.codes = 8.0 * (static_cast<double>(tensor->bytes) - (tensor->dtype == DType::Packed ? kWeightShapeBytes : 0.0));
     return bits;
 }
 
@@ -259,16 +270,16 @@ RecipeSize checkpointSize(const model::Model& model)
 {
     RecipeSize size;
     const model::ModelSpec& spec = model.spec();
-    double layerBytes = 0;
+    double layerBits = 0;
     double layerWeights = 0;
     for (const auto& layer : spec.layers) {
-        const io::TensorInfo* tensor = model.tensor(layer.weight);
-        if (!tensor || !spec.inBlocks(layer))
+        if (!spec.inBlocks(layer) || !model.tensor(layer.weight))
             continue;
-        layerBytes += static_cast<double>(tensor->bytes) - (tensor->dtype == DType::Packed ? kWeightShapeBytes : 0.0);
-        layerWeights += static_cast<double>(layer.in) * static_cast<double>(layer.out);
+        const quant::BitsCount bits = storedBits(model, layer);
+        layerBits += bits.total();
+        layerWeights += static_cast<double>(bits.weights);
     }
-    size.bitsLayers = layerWeights > 0 ? 8.0 * layerBytes / layerWeights : 0.0;
+    size.bitsLayers = layerWeights > 0 ? layerBits / layerWeights : 0.0;
     double elements = 0;
     for (const io::TensorInfo& tensor : model.checkpoint().tensors()) {
         size.bytesFile += static_cast<double>(tensor.bytes);

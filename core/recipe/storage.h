@@ -35,6 +35,8 @@ bool storesZeroPoints(quant::GridId grid);
 /// Bits of integer codes with their scales in the tensors of a pack-quantized layer, in whole 32-bit words. What words leave
 /// unused is in `other`. Without weight_shape, which says nothing about the weights.
 quant::BitsCount packedBits(const quant::QuantizedTensor& tensor);
+/// Bits of a layer as it lies in the checkpoint, without weight_shape; 0 where the checkpoint has no such tensor.
+quant::BitsCount storedBits(const model::Model& model, const model::LayerSpec& layer);
 /// Bits of a dense layer in its storage type.
 quant::BitsCount denseBits(const model::LayerSpec& layer);
 

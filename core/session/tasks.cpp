@@ -87,7 +87,8 @@ Expected<DistributionResult> distribution(MatrixView W, const recipe::Compressed
     return result;
 }
 
-Expected<InputDistribution> inputDistribution(MatrixView tokens, const recipe::CompressedLayer& compressed, Backend& backend)
+Expected<InputDistribution> inputDistribution(
+    MatrixView tokens, Index window, const recipe::CompressedLayer& compressed, Backend& backend)
 {
     const quant::ActivationGridOptions& options = *compressed.activation;
     InputDistribution result;
@@ -96,14 +97,14 @@ Expected<InputDistribution> inputDistribution(MatrixView tokens, const recipe::C
     if (result.transformed)
         compressed.inputTransform->applyToTokens(before.mut());
     RowMatrix after(before.view());
-    quant::quantizeActivations(after.mut(), options, backend);
+    quant::quantizeActivations(after.mut(), options, window, backend);
     result.before = reduce::histogram(before, kHistogramBins);
     result.after = reduce::histogram(after, kHistogramBins, std::pair(result.before.lo, result.before.hi));
     QS_TRY(difference, metrics::difference(before, after));
     result.error = reduce::histogram(difference, kHistogramBins);
 
     const quant::UniformGrid grid(options.uniform());
-    const quant::ActivationScales fitted = quant::fitActivations(before, options, backend);
+    const quant::ActivationScales fitted = quant::fitActivations(before, options, window, backend);
     std::uint64_t clipped = 0;
     std::uint64_t finite = 0;
     std::vector<quant::ScaleZero> scales;
@@ -121,7 +122,7 @@ Expected<InputDistribution> inputDistribution(MatrixView tokens, const recipe::C
                 : 0;
         }
     }
-    result.ranges = fitted.shared ? 1 : static_cast<Index>(scales.size());
+    result.ranges = fitted.ranges;
     result.clippedShare = finite > 0 ? static_cast<double>(clipped) / static_cast<double>(finite) : 0;
     const auto middle = scales.begin() + static_cast<std::ptrdiff_t>(scales.size() / 2);
     std::nth_element(scales.begin(), middle, scales.end(), [](const auto& a, const auto& b) { return a.scale < b.scale; });
@@ -146,7 +147,7 @@ Expected<LayerResult> toResult(const recipe::Runner& runner, model::LayerIndex l
         QS_TRY(histograms, distribution(W, compressed));
         result.distribution = std::make_shared<const DistributionResult>(std::move(histograms));
         if (compressed.activation && view->rawTokens) {
-            QS_TRY(inputs, inputDistribution(*view->rawTokens, compressed, backend));
+            QS_TRY(inputs, inputDistribution(*view->rawTokens, runner.calibration().dump->info().seqLen, compressed, backend));
             result.inputs = std::make_shared<const InputDistribution>(std::move(inputs));
         }
         if (view->C) {

@@ -50,8 +50,10 @@ Expected<std::optional<WeightScheme>> weightScheme(const recipe::Pipeline& pipel
         return fail(Errc::Unsupported,
             "grid '" + recipe::textValue(call->parameters, "grid") + "' has real zero points, which no runtime loads");
     scheme.symmetric = !recipe::storesZeroPoints(*id);
-    QS_TRY(group, quant::resolveGroup(recipe::intValue(call->parameters, "group"), cols));
+    const Index asked = recipe::groupValue(call->parameters, "group");
+    QS_TRY(group, quant::resolveGroup(asked, cols));
     scheme.group = group == cols ? 0 : group;
+    scheme.wholeTensor = asked == quant::kWholeTensor;
     for (const auto& stage : pipeline[Slot::Rounding])
         if (const auto order = stage.parameters.find("actorder"); order != stage.parameters.end())
             scheme.activationOrder = scheme.group != 0 && std::get<std::string>(order->second) == "group";
@@ -164,8 +166,8 @@ std::vector<Finding> lintSchemes(const recipe::ExportInput& input)
         pruned = pruned || !(*pipeline)[Slot::Pruner].empty();
         if (!(*pipeline)[Slot::ActivationGrid].empty())
             findings.push_back({"activation-grid", "error", spec.layers[i].name,
-                "quantizes activations, which this format does not store; drop the activation grid or export the recipe "
-                "instead"});
+                "quantizes activations, but pack-quantized checkpoints hold weights only; drop the activation grid or export "
+                "the recipe instead"});
         if (!(*pipeline)[Slot::Compensator].empty())
             findings.push_back(
                 {"compensator", "error", spec.layers[i].name, "has a compensation stage, which this format does not store"});

@@ -18,6 +18,7 @@ struct WeightScheme {
     int bits = 0;
     bool symmetric = true;
     Index group = 0; ///< 0: one scale per row ("channel").
+    bool wholeTensor = false; ///< All rows have the same. A checkpoint holds it once per row, as "channel".
     bool activationOrder = false; ///< actorder "group": columns are permuted and g_idx is stored.
     std::string scaleType; ///< "torch.float16", ...
     friend auto operator<=>(const WeightScheme&, const WeightScheme&) = default;

@@ -38,7 +38,8 @@ recipe::StageInfo actInfo()
             .type = ParameterType::Choice,
             .defaultValue = std::string("token"),
             .choices = {"tensor", "token", "token-group"},
-            .help = "What shares a scale: everything, one token, or a group of channels of one token."},
+            .help = "What shares a scale: the tensor of one sequence (a window of the evaluation), one token, or a group of "
+                    "channels of one token."},
         {.name = "a_group",
             .type = ParameterType::Int,
             .defaultValue = std::string("auto"),

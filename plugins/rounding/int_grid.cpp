@@ -30,6 +30,7 @@ public:
         recipe::StageReport& report)
         : m_problem(problem)
         , m_grid(options.grid)
+        , m_wholeTensor(options.group == quant::kWholeTensor)
         , m_group(group)
         , m_groups(problem.W.cols() / group)
         , m_searches(searches)
@@ -43,6 +44,14 @@ public:
     {
         prepare();
         const std::vector<float> weights = m_searches.weighted ? columnWeights(columns) : std::vector<float>();
+        if (m_wholeTensor) {
+            auto sz = quant::fitWholeTensor(W, m_grid.options(), m_problem.fit.backend, weights);
+            if (!sz)
+                return named(std::move(sz).error());
+            for (Index r = 0; r < W.rows(); ++r)
+                store(group, r, *sz);
+            return {};
+        }
         if (m_searches.clip) {
             const MatrixD Cgg = gramBlock(columns);
             auto found = searchClip(m_grid, W, Cgg, weights, m_problem.fit.backend, m_problem.fit.job);
@@ -91,6 +100,7 @@ public:
         quant::QuantizedTensor tensor;
         tensor.grid = m_grid.options();
         tensor.group = m_group;
+        tensor.wholeTensor = m_wholeTensor;
         tensor.codes = BasicMatrix<std::int16_t>(rows, cols);
         tensor.scale = RowMatrix(rows, m_groups);
         tensor.zero = RowMatrix(rows, m_groups);
@@ -157,6 +167,7 @@ private:
 
     const recipe::LayerProblem& m_problem;
     quant::UniformGrid m_grid;
+    bool m_wholeTensor;
     Index m_group;
     Index m_groups;
     Searches m_searches;
@@ -205,9 +216,11 @@ recipe::StageInfo intInfo()
             .defaultValue = std::string("auto"),
             .min = -1,
             .max = 1048576,
-            .choices = {"auto"},
+            .choices = {"auto", "tensor"},
             .unit = "columns",
-            .help = "Columns that share a scale; -1 is the whole row, auto the largest of 128, 64, 32, 16 that divides it."},
+            .help
+            = "Columns that share a scale; -1 is the whole row, tensor all rows together, auto the largest of 128, 64, 32, "
+              "16 that divides the row."},
         {.name = "grid",
             .type = ParameterType::Choice,
             .defaultValue = std::string("sym-fullrange-mid"),
@@ -289,7 +302,10 @@ Expected<recipe::StageInstance> createInt(const recipe::Parameters& p)
     options.grid.percentile = recipe::realValue(p, "percentile");
     options.clip = recipe::textValue(p, "clip") == "awq";
     options.weighted = recipe::boolValue(p, "mse_weighted") && options.grid.range == quant::RangeMethod::Mse;
-    options.group = static_cast<Index>(recipe::intValue(p, "group")); // auto reads as 0
+    options.group = recipe::groupValue(p, "group");
+    if (options.clip && options.group == quant::kWholeTensor)
+        return fail(Errc::InvalidArgument, "clip=awq searches a range per row, but group=tensor has one for all", "int",
+            "set clip=none");
     recipe::StageInstance instance;
     instance.grid = std::make_shared<const IntGrid>(options, p);
     return instance;
@@ -319,7 +335,8 @@ Expected<std::unique_ptr<recipe::GridSession>> IntGrid::begin(
 Expected<quant::QuantizedTensor> IntGrid::nearest(const recipe::LayerProblem& problem) const
 {
     QS_TRY(group, groupFor(problem, m_options.group));
-    auto tensor = quant::quantizeNearest(problem.W, group, m_options.grid, problem.fit.backend);
+    const bool whole = m_options.group == quant::kWholeTensor;
+    auto tensor = quant::quantizeNearest(problem.W, whole ? quant::kWholeTensor : group, m_options.grid, problem.fit.backend);
     if (!tensor) {
         Error error = std::move(tensor).error();
         error.where = error.where.empty() ? problem.layer : problem.layer + ", " + error.where;
@@ -332,7 +349,7 @@ Expected<recipe::Parameters> IntGrid::resolved(Index cols) const
 {
     QS_TRY(group, quant::resolveGroup(m_options.group, cols));
     recipe::Parameters parameters = m_parameters;
-    if (m_options.group == 0) {
+    if (m_options.group == quant::kAutoGroup) {
         // A width that none of the automatic groups divides is quantized by whole rows.
         const bool whole = group == cols && group != 16 && group != 32 && group != 64 && group != 128;
         parameters["group"] = static_cast<std::int64_t>(whole ? -1 : group);

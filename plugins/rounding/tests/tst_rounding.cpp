@@ -217,7 +217,7 @@ void RoundingTest::sessionAndWholeMatrixAgree_data()
     QTest::addColumn<QString>("range");
     QTest::addColumn<int>("group");
     for (const char* range : {"minmax", "mse", "percentile"})
-        for (const int group : {-1, 16, 64})
+        for (const int group : {static_cast<int>(quant::kWholeTensor), -1, 16, 64})
             QTest::newRow(qPrintable(QString("%1 %2").arg(range).arg(group))) << QString(range) << group;
 }
 
@@ -226,8 +226,9 @@ void RoundingTest::sessionAndWholeMatrixAgree() // the solver's view of a grid a
     QFETCH(QString, range);
     QFETCH(int, group);
     const Problem problem(9, 33, 192, 0);
-    const recipe::Parameters parameters{
-        {"bits", whole(3)}, {"group", whole(group)}, {"range", text(range.toUtf8().constData())}};
+    const bool wholeTensor = group == quant::kWholeTensor;
+    const recipe::Parameters parameters{{"bits", whole(3)}, {"group", wholeTensor ? text("tensor") : whole(group)},
+        {"range", text(range.toUtf8().constData())}};
     QS_REQUIRE(solved, nearest(problem, parameters));
     QS_REQUIRE(stage, makeStage(m_registry, "int", parameters));
     QS_REQUIRE(preview, stage.grid->nearest(problem.layer()));
@@ -236,6 +237,10 @@ void RoundingTest::sessionAndWholeMatrixAgree() // the solver's view of a grid a
     QVERIFY(test::sameBits(solved.quantized.zero, preview.zero));
     QVERIFY(test::sameBits(solved.What, preview.dequantize(cpuBackend())));
     QCOMPARE(solved.quantized.group, group < 0 ? Index{192} : Index{group});
+    QCOMPARE(solved.quantized.wholeTensor, wholeTensor);
+    QCOMPARE(solved.quantized.scale(0, 0) == solved.quantized.scale(1, 0), wholeTensor);
+    QS_REQUIRE(resolved, stage.grid->resolved(192));
+    QCOMPARE(recipe::groupValue(resolved, "group"), static_cast<Index>(group));
 }
 
 void RoundingTest::nearestWithoutGridOrMaskIsTheWeight()
@@ -317,6 +322,8 @@ void RoundingTest::automaticGroup()
     QS_REQUIRE(resolved, stage.grid->resolved(columns));
     QCOMPARE(recipe::intValue(resolved, "group"), std::int64_t{group});
     QCOMPARE(recipe::intValue(resolved, "bits"), std::int64_t{4});
+    const auto clipped = makeStage(m_registry, "int", {{"group", text("tensor")}, {"clip", text("awq")}});
+    QVERIFY(!clipped && clipped.error().line().find("set clip=none") != std::string::npos);
 }
 
 void RoundingTest::badGroupNamesLayer()

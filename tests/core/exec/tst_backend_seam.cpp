@@ -64,10 +64,10 @@ private Q_SLOTS:
             options.group = 8;
             RowMatrix x = test::gaussianMatrix(5, 24, 4), y = x;
             CountingBackend backend;
-            quant::quantizeActivations(x.mut(), options, backend);
+            quant::quantizeActivations(x.mut(), options, 0, backend);
             QCOMPARE(backend.ranges, 1);
             QCOMPARE(backend.projections, 1);
-            quant::quantizeActivations(y.mut(), options, cpuBackend());
+            quant::quantizeActivations(y.mut(), options, 0, cpuBackend());
             QVERIFY(sameBits(x, y));
         }
     }

@@ -133,7 +133,7 @@ private Q_SLOTS:
             return LayerReplacement{std::move(twice), {}};
         });
         const OneReplaced doubledInput(down, [](MatrixView) {
-            return LayerReplacement{{}, [](MutMatrixView x) {
+            return LayerReplacement{{}, [](MutMatrixView x, Index) {
                                         for (Index t = 0; t < x.rows(); ++t)
                                             for (float& value : x.row(t))
                                                 value *= 2.0F;

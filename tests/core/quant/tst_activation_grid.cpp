@@ -37,7 +37,7 @@ private Q_SLOTS:
         std::copy(std::begin(source), std::end(source), x.data());
         ActivationGridOptions options;
         options.bits = 2;
-        quantizeActivations(x.mut(), options, cpuBackend());
+        quantizeActivations(x.mut(), options, 0, cpuBackend());
         const float expected[] = {3.0F, 0.0F, 3.0F, 0.5F, 0.0F, -0.5F};
         QVERIFY(std::equal(x.values().begin(), x.values().end(), std::begin(expected)));
     }
@@ -60,7 +60,7 @@ private Q_SLOTS:
         options.granularity = static_cast<ActivationGranularity>(granularity);
         options.group = group;
         RowMatrix q(x.view());
-        quantizeActivations(q.mut(), options, cpuBackend());
+        quantizeActivations(q.mut(), options, 0, cpuBackend());
         const bool whole = options.granularity == ActivationGranularity::Tensor;
         const Index width = group > 0 ? group : 160;
         for (Index t = 0; t < x.rows(); ++t)
@@ -71,6 +71,31 @@ private Q_SLOTS:
                 const float scale = (whole ? absMax(x.values()) : absMax(part)) / 127.0F;
                 QCOMPARE(q(t, c), scale * std::nearbyint(x(t, c) / scale));
             }
+    }
+
+    /// A tensor is one window: what is computed beside it does not matter.
+    void windowsAreTensorsOfTheirOwn()
+    {
+        RowMatrix x = qs::test::gaussianMatrix(25, 48, 47);
+        x(13, 5) = 40.0F; // in the second of three windows, the last of which is short
+        for (const bool dynamic : {true, false}) {
+            ActivationGridOptions options;
+            options.bits = 4;
+            options.granularity = ActivationGranularity::Tensor;
+            options.dynamic = dynamic;
+            options.lo = -3.0F;
+            options.hi = 3.0F;
+            RowMatrix together(x.view()), apart(x.view());
+            quantizeActivations(together.mut(), options, 10, cpuBackend());
+            for (const auto& [begin, count] : {std::pair<Index, Index>{0, 10}, {10, 10}, {20, 5}})
+                quantizeActivations(apart.mut().rowRange(begin, count), options, 0, cpuBackend());
+            QVERIFY(std::ranges::equal(together.values(), apart.values()));
+            QCOMPARE(fitActivations(x, options, 10, cpuBackend()).ranges, Index{dynamic ? 3 : 1});
+            QCOMPARE(fitActivations(x, options, 0, cpuBackend()).ranges, Index{1});
+            const RowMatrix& scale = fitActivations(x, options, 10, cpuBackend()).scale;
+            if (dynamic)
+                QVERIFY(scale(13, 0) > 5 * scale(9, 0) && scale(19, 0) == scale(10, 0) && scale(20, 0) < scale(10, 0) / 5);
+        }
     }
 
     void staticRangeAndClip()
@@ -85,7 +110,7 @@ private Q_SLOTS:
         options.lo = -2.0F;
         options.hi = 5.5F;
         options.clip = 0.5; // [-1, 2.75]: scale 0.25, zero 4
-        quantizeActivations(x.mut(), options, cpuBackend());
+        quantizeActivations(x.mut(), options, 0, cpuBackend());
         const float expected[] = {-1.0F, -1.0F, 0.25F, 2.75F};
         QVERIFY(std::equal(x.values().begin(), x.values().end(), std::begin(expected)));
     }
@@ -98,8 +123,8 @@ private Q_SLOTS:
         x(0, 3) = std::numeric_limits<float>::quiet_NaN();
         clean(1, 19) = 0.0F;
         x(1, 19) = std::numeric_limits<float>::infinity();
-        quantizeActivations(x.mut(), {}, cpuBackend());
-        quantizeActivations(clean.mut(), {}, cpuBackend());
+        quantizeActivations(x.mut(), {}, 0, cpuBackend());
+        quantizeActivations(clean.mut(), {}, 0, cpuBackend());
         QVERIFY(std::isnan(x(0, 3)) && std::isinf(x(1, 19)));
         x(0, 3) = x(1, 19) = 0.0F;
         QVERIFY(std::equal(x.values().begin(), x.values().end(), clean.values().begin()));
@@ -112,8 +137,8 @@ private Q_SLOTS:
         for (Index t = 0; t < 8; ++t)
             for (float& v : scaled.row(t))
                 v *= std::ldexp(1.0F, static_cast<int>(t) - 4);
-        quantizeActivations(scaled.mut(), {}, cpuBackend());
-        quantizeActivations(q.mut(), {}, cpuBackend());
+        quantizeActivations(scaled.mut(), {}, 0, cpuBackend());
+        quantizeActivations(q.mut(), {}, 0, cpuBackend());
         for (Index t = 0; t < 8; ++t)
             for (Index c = 0; c < 64; ++c)
                 QCOMPARE(scaled(t, c), std::ldexp(q(t, c), static_cast<int>(t) - 4));
@@ -128,9 +153,9 @@ private Q_SLOTS:
             options.granularity = granularity;
             RowMatrix one(x.view()), four(x.view());
             qs::setThreadCount(1);
-            quantizeActivations(one.mut(), options, cpuBackend());
+            quantizeActivations(one.mut(), options, 0, cpuBackend());
             qs::setThreadCount(4);
-            quantizeActivations(four.mut(), options, cpuBackend());
+            quantizeActivations(four.mut(), options, 0, cpuBackend());
             QVERIFY(std::equal(one.values().begin(), one.values().end(), four.values().begin()));
         }
         qs::setThreadCount(before);
@@ -139,7 +164,7 @@ private Q_SLOTS:
     void emptyInputIsFine()
     {
         RowMatrix x(0, 8);
-        quantizeActivations(x.mut(), {}, cpuBackend());
+        quantizeActivations(x.mut(), {}, 0, cpuBackend());
         QCOMPARE(x.size(), Index{0});
     }
 };

@@ -25,9 +25,10 @@ private Q_SLOTS:
         QCOMPARE(*resolveGroup(0, 96), Index{32});
         QCOMPARE(*resolveGroup(0, 48), Index{16});
         QCOMPARE(*resolveGroup(0, 20), Index{20});
-        QCOMPARE(*resolveGroup(-1, 576), Index{576});
+        QCOMPARE(*resolveGroup(kWholeRow, 576), Index{576});
+        QCOMPARE(*resolveGroup(kWholeTensor, 576), Index{576});
         QCOMPARE(*resolveGroup(36, 576), Index{36});
-        for (const Index bad : {Index{128}, Index{-2}, Index{1152}}) {
+        for (const Index bad : {Index{128}, Index{-3}, Index{1152}}) {
             const auto group = resolveGroup(bad, 576);
             QVERIFY(!group && group.error().code == Errc::InvalidArgument);
             QVERIFY(group.error().message.find(std::to_string(bad)) != std::string::npos);
@@ -35,6 +36,61 @@ private Q_SLOTS:
         const auto group = resolveGroup(128, 576);
         QVERIFY(group.error().message.find("576") != std::string::npos);
         QVERIFY(group.error().hint.find("64, 32, 16") != std::string::npos);
+    }
+
+    /// A whole tensor is one row of all its values.
+    void wholeTensorIsOneLongRow_data()
+    {
+        QTest::addColumn<QString>("grid");
+        QTest::addColumn<int>("range");
+        for (const char* grid :
+            {"sym-fullrange-mid", "sym-restricted", "sym-neg-anchored", "sym-shifted", "asym-0", "asym-free", "asym-realzero"})
+            for (const RangeMethod range : {RangeMethod::MinMax, RangeMethod::Mse, RangeMethod::Percentile})
+                QTest::addRow("%s, %s", grid, std::string(rangeName(range)).c_str())
+                    << QString::fromLatin1(grid) << static_cast<int>(range);
+    }
+    void wholeTensorIsOneLongRow()
+    {
+        QFETCH(QString, grid);
+        QFETCH(int, range);
+        RowMatrix W = qs::test::gaussianMatrix(13, 64, 27, 0.02);
+        for (float& w : W.row(4))
+            w *= 3.0F;
+        RowMatrix flat(1, W.size());
+        std::ranges::copy(W.values(), flat.values().begin());
+        std::vector<float> weights(64), flatWeights;
+        for (std::size_t c = 0; c < weights.size(); ++c)
+            weights[c] = 1.0F + static_cast<float>(c % 7);
+        for (Index r = 0; r < W.rows(); ++r)
+            flatWeights.insert(flatWeights.end(), weights.begin(), weights.end());
+        UniformGridOptions options;
+        options.grid = *gridFromName(grid.toStdString());
+        options.range = static_cast<RangeMethod>(range);
+        for (const bool weighted : {false, true}) {
+            const auto q = quantizeNearest(W, kWholeTensor, options, cpuBackend(), weighted ? weights : std::vector<float>());
+            const auto row
+                = quantizeNearest(flat, kWholeRow, options, cpuBackend(), weighted ? flatWeights : std::vector<float>());
+            QVERIFY(q && row && q->wholeTensor && !row->wholeTensor);
+            QVERIFY(std::ranges::equal(q->codes.values(), row->codes.values()));
+            for (Index r = 0; r < W.rows(); ++r)
+                QVERIFY(q->scale(r, 0) == row->scale(0, 0) && q->zero(r, 0) == row->zero(0, 0));
+            QVERIFY(std::ranges::equal(q->dequantize(cpuBackend()).values(), row->dequantize(cpuBackend()).values()));
+            QCOMPARE(countBits(*q).total(), countBits(*row).total()); // one scale, and one zero where there is one
+        }
+        options.range = RangeMethod::MinMax;
+        double errors[3];
+        int at = 0;
+        for (const Index group : {kWholeTensor, kWholeRow, Index{16}}) {
+            const RowMatrix What = quantizeNearest(W, group, options, cpuBackend())->dequantize(cpuBackend());
+            double error = 0;
+            for (std::size_t i = 0; i < What.values().size(); ++i)
+                error += std::pow(static_cast<double>(What.values()[i]) - static_cast<double>(W.values()[i]), 2);
+            errors[at++] = error;
+        }
+        QVERIFY(errors[0] > errors[1] && errors[1] > errors[2]);
+        W(7, 3) = std::numeric_limits<float>::quiet_NaN();
+        const auto bad = quantizeNearest(W, kWholeTensor, options, cpuBackend());
+        QVERIFY(!bad && bad.error().code == Errc::NotFinite && bad.error().message.find("(7, 3)") != std::string::npos);
     }
 
     void agreesWithTheGridElementByElement_data()

@@ -124,6 +124,7 @@ public:
     Expected<std::vector<std::vector<std::int32_t>>> tokenIds() const override { return fail(Errc::NotFound, "no token ids"); }
 
     void dropTokens() { m_tokens.clear(); }
+    void setSeqLen(Index tokens) { m_info.seqLen = tokens; }
     void setId(std::string id) { m_id = std::move(id); }
 
 private:

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/model/engine.h"
 #include "core/recipe/runner.h"
 #include "core/store/result_cache.h"
 #include "plugins/pruning/pruning.h"
@@ -71,6 +72,84 @@ private Q_SLOTS:
             QVERIFY(std::memcmp(
                         restored.What.data(), layer.What.data(), static_cast<std::size_t>(layer.What.size()) * sizeof(float))
                 == 0);
+        }
+    }
+
+    void windowsDoNotInfluenceEachOther_data()
+    {
+        QTest::addColumn<QString>("grid");
+        for (const char* grid : {"a_granularity=tensor", "a_granularity=token", "a_granularity=token-group, a_group=4",
+                 "a_granularity=tensor, a_dynamic=false"})
+            QTest::newRow(grid) << QString::fromLatin1(grid);
+    }
+    /// What the engine computes for a window is the same alone and beside others.
+    void windowsDoNotInfluenceEachOther()
+    {
+        QFETCH(QString, grid);
+        const auto runner = std::make_shared<Runner>(m_model, Calibration{m_dump}, m_registry, cpuBackend());
+        QS_REQUIRE(recipe, loadRecipe("- | - | - | - | - | act(a_bits=3, " + grid.toStdString() + ")", m_registry));
+        QS_REQUIRE(assignment, assign(recipe, m_model->spec(), m_registry));
+        const RecipeReplacements replacements(runner, assignment);
+        const model::Engine engine(m_model, cpuBackend());
+        const auto vocab = static_cast<std::int32_t>(m_model->spec().vocab);
+        model::Windows all;
+        all.length = 6;
+        for (std::int32_t w = 0; w < 3; ++w) {
+            all.ids.emplace_back();
+            for (std::int32_t t = 0; t < 6; ++t)
+                all.ids.back().push_back((7 * w * w + 5 * t + w * t) % vocab);
+        }
+        QS_REQUIRE(together, engine.run(all, &replacements, nullptr, {}));
+        QS_REQUIRE(exact, engine.run(all, nullptr, nullptr, {}));
+        QVERIFY(!std::ranges::equal(together.values(), exact.values()));
+        for (Index w = 0; w < 3; ++w) {
+            model::Windows one;
+            one.length = all.length;
+            one.ids = {all.ids[static_cast<std::size_t>(w)]};
+            QS_REQUIRE(alone, engine.run(one, &replacements, nullptr, {}));
+            for (Index t = 0; t < all.length; ++t)
+                for (Index c = 0; c < alone.cols(); ++c)
+                    QVERIFY(std::abs(alone(t, c) - together(w * all.length + t, c)) <= 1e-5F);
+        }
+    }
+
+    /// By hand: a dynamic per-tensor range is that of a window of the capture, of all tokens where windows are not known.
+    void tensorsAreWindowsOfTheCapture()
+    {
+        const model::LayerSpec& spec = m_model->spec().layers.front();
+        const RowMatrix W = m_model->loadWeight(spec).value();
+        const Pipeline pipeline = parsePipeline("- | - | - | - | - | act(a_bits=4, a_granularity=tensor)", m_registry).value();
+        for (const Index window : {Index{0}, Index{70}}) {
+            const auto dump = test::dumpFor(*m_model);
+            dump->setSeqLen(window);
+            const RowMatrix x = dump->rawTokens(spec.name, 0).value();
+            double error = 0, power = 0;
+            for (Index t = 0; t < x.rows(); ++t) {
+                const Index first = window > 0 ? t / window * window : 0;
+                const Index last = window > 0 ? std::min(first + window, x.rows()) : x.rows();
+                float most = 0;
+                for (Index i = first; i < last; ++i)
+                    for (const float v : x.row(i))
+                        most = std::max(most, std::abs(v));
+                const float scale = most / 7;
+                for (Index r = 0; r < W.rows(); ++r) {
+                    double y = 0, difference = 0;
+                    for (Index c = 0; c < x.cols(); ++c) {
+                        const double w = static_cast<double>(W(r, c));
+                        const float q = scale * std::nearbyint(x(t, c) / scale);
+                        y += w * static_cast<double>(x(t, c));
+                        difference += w * (static_cast<double>(x(t, c)) - static_cast<double>(q));
+                    }
+                    error += difference * difference;
+                    power += y * y;
+                }
+            }
+            const Runner runner(m_model, {dump}, m_registry, cpuBackend());
+            QS_REQUIRE(layer, runner.compress(0, pipeline, {}));
+            QS_REQUIRE(metrics, runner.measure(0, layer, {}));
+            QVERIFY(metrics.outputErrorWA);
+            QVERIFY2(std::abs(*metrics.outputErrorWA * power / error - 1) < 1e-4,
+                qPrintable(QString::number(*metrics.outputErrorWA * power / error)));
         }
     }
 

@@ -88,6 +88,9 @@ private Q_SLOTS:
         QTest::newRow("needs") << "needs"
                                << "\"gram\""
                                << "field needs: must be a list of texts";
+        QTest::newRow("opening") << "opening"
+                                 << "0"
+                                 << "field opening: must be a place from 1 to 99";
     }
     void refusesBadFiles()
     {
@@ -115,7 +118,11 @@ private Q_SLOTS:
         std::ofstream(dir.filePath(QStringLiteral("a.json")).toStdString()) << json.dump();
         StageRegistry registry;
         test::fill(registry);
+        json["citation"] = "A and B, 2024";
+        json["id"] = "whole";
+        std::ofstream(dir.filePath(QStringLiteral("b.json")).toStdString()) << json.dump();
         QS_FAILS(Format, "field citation: is missing", registry.addMethods(dir.path().toStdString()));
+        QVERIFY(registry.method("whole")); // the other file counts
         QS_FAILS(Io, "nowhere", registry.addMethods(dir.filePath(QStringLiteral("nowhere")).toStdString()));
     }
 

@@ -341,7 +341,8 @@ private Q_SLOTS:
         for (Index t = 0; t < x.rows(); ++t)
             for (Index c = 0; c < x.cols(); ++c)
                 x(t, c) = static_cast<float>(static_cast<double>(x(t, c)) * d[static_cast<std::size_t>(c)]);
-        quant::quantizeActivations(x.mut(), *layer.activation, cpuBackend());
+        const Index window = m_plainDump->info().seqLen; // a tensor is a window of the capture
+        quant::quantizeActivations(x.mut(), *layer.activation, window, cpuBackend());
         double error = 0;
         double power = 0;
         for (Index t = 0; t < x.rows(); ++t)
@@ -363,7 +364,7 @@ private Q_SLOTS:
         QVERIFY(*metrics.outputErrorWA > metrics.outputErrorFit);
 
         RowMatrix simulated = tokens;
-        quantizeInput(layer, simulated.mut(), cpuBackend());
+        quantizeInput(layer, simulated.mut(), 0, cpuBackend());
         for (Index c = 0; c < x.cols(); ++c)
             QCOMPARE(simulated(3, c), static_cast<float>(static_cast<double>(x(3, c)) / d[static_cast<std::size_t>(c)]));
     }
@@ -443,8 +444,8 @@ private Q_SLOTS:
             QVERIFY(replacement->quantizeInput);
             RowMatrix a = test::randomMatrix(5, 4, layers[i].in);
             RowMatrix b = a;
-            replacement->quantizeInput(a.mut());
-            quantizeInput(layer, b.mut(), cpuBackend());
+            replacement->quantizeInput(a.mut(), 2);
+            quantizeInput(layer, b.mut(), 2, cpuBackend());
             QVERIFY(sameBits(a, b));
             weights += layer.bits.weights;
         }
