@@ -36,7 +36,7 @@ struct ExportReport {
 /// Whether a runtime will load a checkpoint or recipe, and why not.
 struct RuntimeVerdict {
     std::string runtime; ///< "vLLM", "transformers", ...
-    std::string loads; ///< "yes" | "no" | "unknown".
+    std::string loads; ///< "yes" | "no" | "unknown" | "unwritten": no exporter here writes it, whatever the runtime could do.
     std::string why;
 };
 

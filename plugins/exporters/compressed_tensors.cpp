@@ -131,6 +131,21 @@ void lintScaleTypes(const ExportInput& input, std::vector<Finding>& findings)
     }
 }
 
+/// What eval and capture refuse is not written either.
+Expected<void> requireFinite(MatrixView values, const std::string& name)
+{
+    Index count = 0;
+    std::string where;
+    for (Index r = 0; r < values.rows(); ++r)
+        for (Index c = 0; c < values.cols(); ++c)
+            if (!std::isfinite(values(r, c)) && count++ == 0)
+                where = fmt::format("({}, {})", r, c);
+    if (count == 0)
+        return {};
+    return fail(Errc::NotFinite, fmt::format("holds {} values that are NaN or Inf, the first at {}", count, where), name,
+        "nothing was written; repair the checkpoint");
+}
+
 /// The state of one export.
 class Writing {
 public:
@@ -313,6 +328,7 @@ Expected<void> Writing::otherTensors(ExportReport& report)
         }
         const DType type = recipe::denseStorageType(tensor.dtype);
         QS_TRY(values, stored->load(name));
+        QS_CHECK(requireFinite(values, name));
         if (const auto factors = m_normFactors.find(name); factors != m_normFactors.end()) {
             values = recipe::foldIntoNorm(values, factors->second, type);
             for (const float value : std::as_const(values).values())

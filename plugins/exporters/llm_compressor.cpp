@@ -149,7 +149,7 @@ void weights(YAML::Emitter& out, const ConfigGroup& config, const std::string& o
     out << YAML::Key << "num_bits" << YAML::Value << scheme.bits;
     text(out, "type", "int");
     out << YAML::Key << "symmetric" << YAML::Value << scheme.symmetric;
-    text(out, "strategy", scheme.group ? "group" : "channel");
+    text(out, "strategy", scheme.group ? "group" : scheme.wholeTensor ? "tensor" : "channel");
     if (scheme.group)
         out << YAML::Key << "group_size" << YAML::Value << scheme.group;
     if (writesScaleType(scheme, modelType))
@@ -192,6 +192,9 @@ void lintGrid(const ExportInput& input, const ConfigGroup& config, std::vector<F
             "llm-compressor rounds with sym-fullrange-mid or asym-0, not with " + id + ": its result will differ");
     if (recipe::textValue(config.grid, "clip") != "none")
         add("clip-not-expressible", "the clip search has no counterpart; llm-compressor's AWQ only scales");
+    if (config.scheme->wholeTensor && (*pipeline)[Slot::ActivationGrid].empty())
+        add("runtime-strategy",
+            "vLLM loads weight-only integers with a scale per row or group, not with one per tensor; group=-1 loads");
     const std::string type = torchName(plainType(input.runner->model()));
     if (const std::string range = recipe::textValue(config.grid, "range"); range != "minmax") {
         if (!searchesRange(config.grid))
@@ -209,6 +212,30 @@ void lintGrid(const ExportInput& input, const ConfigGroup& config, std::vector<F
         add("scale-dtype-not-expressible",
             "llm-compressor keeps scales in the model's " + type + ", not in " + config.scheme->scaleType.substr(6)
                 + ": scale_dtype=" + type + " is what it will compute");
+}
+
+/// A smoothing modifier takes no targets: layers that are quantized without it, or with other options, are scaled alike.
+void lintSmoothing(const std::vector<Group>& groups, const model::ModelSpec& spec, std::vector<Finding>& findings)
+{
+    std::set<std::string> seen;
+    for (const Group& group : groups) {
+        const auto* transform = only(group.pipeline, Slot::Transform);
+        if (!transform || !seen.insert(transform->id).second)
+            continue;
+        std::size_t others = 0;
+        for (const Group& other : groups) {
+            const auto* its = only(other.pipeline, Slot::Transform);
+            if (!other.pipeline[Slot::Grid].empty() && !(its && *its == *transform))
+                others += other.layers.size();
+        }
+        if (others > 0)
+            findings.push_back(
+                {"smoothing-everywhere", "warning", spec.layers[static_cast<std::size_t>(group.layers.front())].name,
+                    fmt::format(
+                        "llm-compressor cannot limit {} to these layers: with the same options it will also scale {} that {} "
+                        "quantized without it or with others; export a checkpoint to keep them apart",
+                        transform->id == "awq" ? "AWQ" : "SmoothQuant", layersText(others), others == 1 ? "is" : "are")});
+    }
 }
 
 class LlmCompressorExporter final : public recipe::Exporter {
@@ -243,6 +270,7 @@ public:
             for (const auto& config : group.configs)
                 lintGrid(input, config, findings);
         }
+        lintSmoothing(groups, spec, findings);
         for (Finding finding : lintSchemes(input)) {
             if (finding.id == "act-order-removed")
                 finding.severity = "error"; // the recipe would not even parse

@@ -5,6 +5,7 @@
 #include "core/base/atomic_file.h"
 #include "core/base/pattern.h"
 #include "core/model/model.h"
+#include "core/recipe/storage.h"
 
 #include <algorithm>
 #include <cmath>
@@ -320,7 +321,7 @@ void lintFiles(const fs::path& path, std::vector<Finding>& findings)
             {"opens", "error", opened.error().where.empty() ? path.string() : opened.error().where, opened.error().message});
 }
 
-/// NaN, Inf and constant weights, found by decoding everything once.
+/// NaN and Inf in any tensor and constant weights, found by decoding everything once.
 Expected<void> lintValues(const model::Model& model, std::vector<Finding>& findings, const JobContext& job)
 {
     const auto& layers = model.spec().layers;
@@ -344,6 +345,22 @@ Expected<void> lintValues(const model::Model& model, std::vector<Finding>& findi
         if (constant && W->size() > 1)
             findings.push_back({"degenerate", "warning", layers[i].name,
                 fmt::format("every weight is {}", std::as_const(*W).values().front())});
+    }
+    // Norms, embeddings, biases: a NaN there is in every token.
+    std::set<std::string> weights;
+    for (const auto& layer : layers)
+        weights.insert(layer.weight);
+    for (const auto& tensor : model.checkpoint().tensors()) {
+        QS_CHECK(job.poll());
+        const std::string name = model.hfName(tensor);
+        if (weights.contains(name) || recipe::travelsRaw(tensor.dtype))
+            continue;
+        const auto values = model.load(name);
+        if (!values)
+            continue; // a part of a packed layer, which was decoded as one above
+        const auto bad = std::ranges::count_if(values->values(), [](float value) { return !std::isfinite(value); });
+        if (bad > 0)
+            findings.push_back({"finite", "error", name, fmt::format("{} of {} values are NaN or Inf", bad, values->size())});
     }
     return {};
 }

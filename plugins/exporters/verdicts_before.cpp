@@ -27,7 +27,7 @@ std::vector<recipe::RuntimeVerdict> verdictsBefore(const recipe::ExportInput& in
     std::vector<recipe::RuntimeVerdict> list = verdicts(facts);
     if (const recipe::Finding* refused = firstError(lints))
         for (recipe::RuntimeVerdict& verdict : list)
-            verdict = {verdict.runtime, "no", refused->message};
+            verdict = {verdict.runtime, "unwritten", refused->message};
     return list;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "views/panels/pipeline_text.h"
 
+#include "core/recipe/storage.h"
+
 #include <cmath>
 #include <optional>
 #include <set>
@@ -35,6 +37,11 @@ recipe::Pipeline resolvedHere(const session::Workbench& bench, const recipe::Pip
     if (!layer)
         return pipeline;
     return resolved(bench, pipeline, layer->in).value_or(pipeline);
+}
+
+bool isPlain(DType type)
+{
+    return type == DType::F64 || recipe::denseStorageType(type) == type;
 }
 
 QString pipelineName(const session::Workbench& bench, const recipe::Pipeline& pipeline)
@@ -112,6 +119,28 @@ QString pipelineSummary(const session::Workbench& bench, const recipe::Pipeline&
     return parts.join(QStringLiteral("  "));
 }
 
+QString TargetVerdict::word() const
+{
+    switch (state) {
+    case State::Loads: return QObject::tr("yes");
+    case State::Refused: return QObject::tr("no");
+    case State::Unwritten: return QObject::tr("no export");
+    case State::Unknown: break;
+    }
+    return QObject::tr("unknown");
+}
+
+QString TargetVerdict::sentence() const
+{
+    switch (state) {
+    case State::Loads: return QObject::tr("%1 loads it: %2").arg(runtime, why);
+    case State::Refused: return QObject::tr("%1 does not load it: %2").arg(runtime, why);
+    case State::Unwritten: return QObject::tr("no checkpoint for %1 is written of it: %2").arg(runtime, why);
+    case State::Unknown: break;
+    }
+    return QObject::tr("whether %1 loads it is not known: %2").arg(runtime, why);
+}
+
 std::optional<TargetVerdict> targetVerdict(const session::Workbench& bench, const recipe::Pipeline& pipeline)
 {
     const auto runner = bench.runner();
@@ -129,10 +158,15 @@ std::optional<TargetVerdict> targetVerdict(const session::Workbench& bench, cons
     std::optional<TargetVerdict> best;
     for (const recipe::Exporter* exporter : bench.plugins().exporters().all()) {
         for (const recipe::RuntimeVerdict& said : exporter->runtimes(input)) {
-            TargetVerdict verdict{QString::fromStdString(said.runtime), said.loads == "yes", said.loads != "unknown",
+            using State = TargetVerdict::State;
+            const State state = said.loads == "yes" ? State::Loads
+                : said.loads == "no"                ? State::Refused
+                : said.loads == "unwritten"         ? State::Unwritten
+                                                    : State::Unknown;
+            TargetVerdict verdict{QString::fromStdString(said.runtime), state,
                 QString::fromStdString(said.why).section(QStringLiteral("; "), 0, 0), QString::fromStdString(said.why)};
             if (verdict.runtime.compare(QString::fromStdString(input.recipe.target), Qt::CaseInsensitive) == 0
-                && (!best || verdict.loads))
+                && (!best || verdict.loads()))
                 best = std::move(verdict);
         }
     }

@@ -7,6 +7,8 @@
 
 namespace qs::views {
 
+/// Whether weights of this type are floating-point numbers, not blocks or integers of somebody's quantization.
+bool isPlain(DType type);
 /// "gptq 4 bit g128" on the current layer: an automatic group is written as what it is for this layer. Where no layer is
 /// selected: what it is for all of them, or left out where they differ.
 QString pipelineName(const session::Workbench& bench, const recipe::Pipeline& pipeline);
@@ -31,7 +33,11 @@ ShownError shownError(const recipe::LayerMetrics& metrics, const recipe::Pipelin
 /// lints of the formats that it could load. Nothing without a model, a layer or an exporter. Cost  no work on weights.
 struct TargetVerdict {
     QString runtime; ///< "vLLM".
-    bool loads = false, known = true;
+    enum class State { Loads, Refused, Unknown, Unwritten };
+    State state = State::Unknown; ///< Unwritten: no exporter here writes it, whatever the runtime could do.
+    bool loads() const { return state == State::Loads; }
+    QString word() const; ///< "yes", "no", "unknown", "no export".
+    QString sentence() const; ///< "vLLM does not load it: 3-bit symmetric weights".
     QString why; ///< One clause: "3-bit symmetric weights".
     QString full; ///< All that is known, for a tool tip.
 };

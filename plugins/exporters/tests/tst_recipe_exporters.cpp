@@ -166,6 +166,21 @@ private Q_SLOTS:
             strategy: "channel"
             scale_dtype: "torch.float16"
 )");
+        QTest::newRow("per tensor") << QStringLiteral("rtn(bits=8, group=tensor)") << QStringLiteral(R"(
+  quantization_modifiers:
+    QuantizationModifier:
+      targets: ["Linear"]
+      ignore: ["lm_head"]
+      config_groups:
+        group_0:
+          targets: ["Linear"]
+          weights:
+            num_bits: 8
+            type: "int"
+            symmetric: true
+            strategy: "tensor"
+            scale_dtype: "torch.float16"
+)");
         QTest::newRow("wanda 2:4") << QStringLiteral("wanda(pattern=2:4)") << QStringLiteral(R"(
   pruning_modifiers:
     WandaPruningModifier:
@@ -267,6 +282,18 @@ private Q_SLOTS:
             const auto input = m_families.input(m_model, text);
             return input ? m_yaml->lint(*input) : std::vector<Finding>{{"input", "error", "", input.error().line()}};
         };
+        const auto mixed = [&](const std::vector<std::pair<std::string, std::string>>& rules) {
+            const auto input = m_families.input(m_model, "", rules);
+            return input ? m_yaml->lint(*input) : std::vector<Finding>{{"input", "error", "", input.error().line()}};
+        };
+        const std::string smooth = "smooth(alpha=0.5) | - | int(bits=4, group=16) | nearest() | - | -";
+        QVERIFY(test::hasFinding(mixed({{"layers.0", smooth}, {"layers.1", "gptq(bits=4, group=16)"}}), "smoothing-everywhere",
+            "warning", "7 layers that are quantized without it"));
+        QVERIFY(test::hasFinding(
+            mixed({{"layers.0", smooth}, {"layers.1", "smooth(alpha=0.8) | - | int(bits=4, group=16) | nearest() | - | -"}}),
+            "smoothing-everywhere", "warning", "or with others"));
+        QVERIFY(mixed({{"layers.0", smooth}}).empty()); // the rest is not quantized, so not smoothed either
+        QVERIFY(mixed({{"*", smooth}}).empty());
         QVERIFY(findings("gptq(bits=4, group=16)").empty());
         QVERIFY(test::hasFinding(findings(""), "recipe-non-empty", "error", "no layer is compressed"));
         QVERIFY(test::hasFinding(findings("rtn(grid=asym-free, group=16)"), "grid-convention", "warning", "asym-free"));
@@ -277,6 +304,9 @@ private Q_SLOTS:
         QVERIFY(test::hasFinding(
             findings("rtn(group=16, range=mse, mse_weighted=true)"), "range-not-expressible", "warning", "mse_weighted"));
         QVERIFY(findings("rtn(group=16, range=mse)").empty());
+        QVERIFY(test::hasFinding(findings("rtn(bits=8, group=tensor)"), "runtime-strategy", "warning", "one per tensor"));
+        QVERIFY(!test::hasFinding(
+            findings("- | - | int(bits=8, group=tensor) | nearest() | - | act()"), "runtime-strategy", "warning", ""));
         QVERIFY(test::hasFinding(findings("rtn(bits=2, group=16)"), "runtime-width", "warning", "2-bit"));
         QVERIFY(test::hasFinding(findings("magnitude"), "stage-translates", "error", "only while it trains"));
         QS_REQUIRE(magnitude, m_families.input(m_model, "magnitude"));
