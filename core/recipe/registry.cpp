@@ -31,7 +31,8 @@ Expected<void> checkId(std::string_view id, std::string_view kind)
 Expected<Method> methodFromJson(const nlohmann::json& json, const std::string& file)
 {
     QS_CHECK(checkKeys(json,
-        {"schema", "id", "name", "summary", "pipeline", "citation", "url", "equations", "fidelity", "fidelity_note", "needs"},
+        {"schema", "id", "name", "summary", "pipeline", "citation", "url", "equations", "fidelity", "fidelity_note", "needs",
+            "opening"},
         file));
     QS_CHECK(checkSchema(json, 1, file));
     Method method;
@@ -54,6 +55,11 @@ Expected<Method> methodFromJson(const nlohmann::json& json, const std::string& f
                 return fail(Errc::Format, "must be a list of texts", fieldPlace(file, "needs"));
             method.needs.push_back(need.get<std::string>());
         }
+    }
+    if (const auto it = json.find("opening"); it != json.end()) {
+        if (!it->is_number_integer() || *it < 1 || *it > 99)
+            return fail(Errc::Format, "must be a place from 1 to 99", fieldPlace(file, "opening"));
+        method.opening = it->get<int>();
     }
     if (method.fidelity != "reproduces" && method.fidelity != "approximates")
         return fail(Errc::Format, fmt::format("is {}, must be reproduces or approximates", io::quoted(method.fidelity)),
@@ -119,7 +125,7 @@ Expected<void> StageRegistry::addMethods(const std::filesystem::path& folder)
     const std::filesystem::path whole = std::filesystem::absolute(folder, error).lexically_normal();
     const std::filesystem::path methodsFolder
         = whole.has_filename() ? whole : whole.parent_path(); // "x/methods/" ends in an empty name
-    for (const std::filesystem::path& file : files) {
+    const auto addFile = [&](const std::filesystem::path& file) -> Expected<void> {
         QS_TRY(json, io::readJsonFile(file, std::size_t{1} << 20));
         QS_TRY(method, methodFromJson(json, file.string()));
         method.family = methodsFolder.parent_path().filename().string();
@@ -129,8 +135,13 @@ Expected<void> StageRegistry::addMethods(const std::filesystem::path& folder)
                 = fieldPlace(file.string(), failed.where.rfind("column", 0) == 0 ? "pipeline, " + failed.where : failed.where);
             return tl::unexpected(std::move(failed));
         }
-    }
-    return {};
+        return {};
+    };
+    Expected<void> first;
+    for (const std::filesystem::path& file : files)
+        if (auto added = addFile(file); !added && first)
+            first = std::move(added);
+    return first;
 }
 
 const StageFactory* StageRegistry::stage(std::string_view id) const

@@ -19,6 +19,7 @@ struct Method {
     std::string fidelityNote; ///< How it approximates, or which parity test proves it.
     std::string summary; ///< One sentence for a student.
     std::vector<std::string> needs;
+    int opening = 0; ///< Its place in the comparison that a new session opens with; 0: not there.
 };
 
 /// All stages and methods that are there, filled by plugins. Passed around, never global.
@@ -29,7 +30,8 @@ public:
     /// Error InvalidArgument for an id that is taken.
     Expected<void> add(std::unique_ptr<StageFactory> factory);
     Expected<void> add(Method method);
-    /// Reads every *.json of a folder as a Method; its pipeline must parse. Errors name the file and field.
+    /// Reads every *.json of a folder as a Method; its pipeline must parse. Errors name the file and field; the other files'
+    /// methods are added all the same.
     Expected<void> addMethods(const std::filesystem::path& folder);
 
     const StageFactory* stage(std::string_view id) const;

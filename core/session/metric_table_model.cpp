@@ -60,7 +60,7 @@ QVariant MetricTableModel::data(const QModelIndex& index, int role) const
         return QStringLiteral("–");
     switch (column.kind) {
     case MetricColumn::Kind::Text: return value.toString();
-    case MetricColumn::Kind::Number: return numberText(value.toDouble());
+    case MetricColumn::Kind::Number: return numberText(value.toDouble(), column.digits);
     case MetricColumn::Kind::Percent: return percentText(value.toDouble());
     case MetricColumn::Kind::Integer: return integerText(value.toLongLong());
     }

@@ -15,6 +15,7 @@ struct MetricColumn {
     QString title; ///< With its unit: "error, %".
     QString toolTip; ///< The formula.
     Kind kind = Kind::Text;
+    int digits = 3; ///< Significant ones of a Number.
 };
 
 /// Any table of results: typed columns, one QVariant per cell (invalid: not available, shown as a dash).

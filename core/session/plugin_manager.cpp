@@ -74,6 +74,7 @@ void PluginManager::load(const QStringList& folders)
         }
     }
     // A method may use stages of several families, so methods come after all stages.
+    QStringList broken;
     for (const QString& folder : methodFolders) {
         if (const auto added = m_stages.addMethods(folder.toStdString()); !added) {
             PluginRecord record;
@@ -81,15 +82,18 @@ void PluginManager::load(const QStringList& folders)
             record.name = record.id;
             record.path = folder;
             record.error = QString::fromStdString(added.error().line());
+            broken << QFileInfo(folder).dir().path();
             m_records.push_back(std::move(record));
         }
     }
-    checkMethods();
+    checkMethods(broken);
 }
 
-void PluginManager::checkMethods()
+void PluginManager::checkMethods(const QStringList& brokenFolders)
 {
     for (PluginRecord& record : m_records) {
+        if (brokenFolders.contains(QFileInfo(record.path).dir().path()))
+            continue; // the file is there, and its error is told
         QStringList missing;
         const QJsonArray declared = record.metadata.value(QStringLiteral("methods")).toArray();
         for (const QJsonValue& id : declared) {

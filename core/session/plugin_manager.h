@@ -51,7 +51,8 @@ public:
 
 private:
     void loadOne(PluginRecord& record);
-    void checkMethods(); ///< What a plugin's JSON declares must be there once all is loaded.
+    /// What a plugin's JSON declares must be there once all is loaded, except where a broken file was told.
+    void checkMethods(const QStringList& brokenFolders);
 
     std::vector<std::unique_ptr<QPluginLoader>> m_loaders; ///< Declared first: the code must outlive what it registered.
     std::vector<PluginRecord> m_records;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/session/workbench.h"
 
+#include "core/recipe/storage.h"
 #include "core/session/format_number.h"
 #include "core/session/tasks.h"
 
@@ -18,16 +19,6 @@ namespace qs::session {
 namespace {
 
 constexpr std::size_t kRecentViews = 8;
-const std::array<const char*, 3> kDefaultMethods{"rtn", "awq", "gptq"};
-
-double storedBits(const model::Model& model, const model::LayerSpec& layer, double* bytes)
-{
-    const io::TensorInfo* tensor = model.tensor(layer.weight);
-    if (!tensor)
-        return std::numeric_limits<double>::quiet_NaN();
-    *bytes = static_cast<double>(tensor->bytes);
-    return *bytes * 8 / (static_cast<double>(layer.in) * static_cast<double>(layer.out));
-}
 
 } // namespace
 
@@ -70,19 +61,17 @@ void Workbench::setDefaultPipelines()
 {
     auto state = m_document.edit();
     state->pipelines.clear();
-    QStringList missing;
-    for (const char* method : kDefaultMethods) {
-        // By method only: a stage of the same name is something else.
-        auto pipeline = registry().method(method) ? recipe::parsePipeline(method, registry())
-                                                  : fail(Errc::NotFound, "is not among the methods", method);
-        if (pipeline)
+    std::vector<const recipe::Method*> opening;
+    for (const recipe::Method& method : registry().methods())
+        if (method.opening > 0)
+            opening.push_back(&method);
+    std::ranges::stable_sort(opening, {}, &recipe::Method::opening);
+    for (const recipe::Method* method : opening) {
+        if (auto pipeline = recipe::parsePipeline(method->id, registry()))
             state->pipelines.push_back(std::move(*pipeline));
         else
-            missing << QString::fromStdString(pipeline.error().line());
+            m_messages.add(pipeline.error());
     }
-    if (!missing.isEmpty() && !registry().stages().empty())
-        m_messages.add(Message::Severity::Warning,
-            tr("the comparison opens without some of its methods: %1").arg(missing.join(QStringLiteral("; "))));
     const bool clean = !m_document.modified();
     m_document.set(state);
     if (clean)
@@ -285,7 +274,7 @@ std::filesystem::path Workbench::newDumpPath(int samples, int length) const
     QDir().mkpath(folder);
     QString name = model() ? QString::fromStdString(model()->spec().name) : QStringLiteral("model");
     name.replace(u'/', u'_');
-    const QString base = QStringLiteral("%1/%2-%3x%4").arg(folder, name).arg(samples).arg(length);
+    const QString base = QStringLiteral("%1/%2-%3-of-%4").arg(folder, name).arg(samples).arg(length);
     QString file = base + QStringLiteral(".h5");
     for (int i = 2; QFileInfo::exists(file); ++i)
         file = QStringLiteral("%1-%2.h5").arg(base).arg(i);
@@ -418,7 +407,9 @@ void Workbench::refreshRows()
         row.in = layer.in;
         row.out = layer.out;
         row.dtype = QString::fromLatin1(dtypeName(layer.dtype));
-        row.bits = storedBits(*open, layer, &row.bytes);
+        const quant::BitsCount stored = recipe::storedBits(*open, layer);
+        row.bytes = stored.total() / 8;
+        row.bits = open->tensor(layer.weight) ? stored.perWeight() : std::numeric_limits<double>::quiet_NaN();
         if (assigned && assigned->layers[i]) {
             row.pipeline = label(*assigned->layers[i]);
             row.bits = std::numeric_limits<double>::quiet_NaN();

@@ -28,6 +28,8 @@ namespace {
 constexpr std::size_t kShareBars = 16;
 constexpr int kScoreRows = 12;
 constexpr double kLogRatio = 30; ///< Errors that lie closer together keep a linear axis; KL never does.
+constexpr double kTwoDecades = 100; ///< Beyond this range of errors a linear axis shows only the largest.
+constexpr double kBlockMargin = 0.05; ///< Of the axis at each end: the points of the first and last block are whole.
 constexpr double kMegabyte = 1e6;
 
 } // namespace
@@ -43,17 +45,22 @@ void ComparePanel::drawBlocks()
     chart.x.title = tr("block");
     chart.x.integer = true;
     if (model->spec().blocks > 1) { // all of them: a block that was not measured is seen to be missing
-        chart.x.lo = 0;
-        chart.x.hi = static_cast<double>(model->spec().blocks - 1);
+        const double last = static_cast<double>(model->spec().blocks - 1);
+        chart.x.lo = -last * kBlockMargin;
+        chart.x.hi = last * (1 + kBlockMargin);
     }
     const bool dump = bench().dump() != nullptr;
     chart.y.title = dump ? tr("output error") : tr("weight error");
     chart.y.percent = true;
     const auto& all = bench().state().pipelines;
-    if (dump && std::any_of(all.begin(), all.end(), [](const recipe::Pipeline& p) {
-            return !p[recipe::Slot::ActivationGrid].empty();
-        }))
-        chart.y.title = tr("output error, inputs quantized where the pipeline does");
+    QStringList quantizing; // their error is that of quantized inputs as well
+    for (std::size_t i = 0; dump && i < all.size(); ++i)
+        if (!all[i][recipe::Slot::ActivationGrid].empty())
+            quantizing << pipelineLetter(i);
+    if (!quantizing.isEmpty())
+        chart.y.title = tr("output error (%1: and inputs)").arg(quantizing.join(QStringLiteral(", ")));
+    double lowest = std::numeric_limits<double>::infinity();
+    double highest = 0;
     bool loading = false;
     bool any = false;
     Index skipped = 0;
@@ -72,7 +79,12 @@ void ComparePanel::drawBlocks()
             const model::LayerSpec& spec = model->spec().layers[static_cast<std::size_t>(layer)];
             if (spec.module != current->module || (dump && !value.metrics.hasOutput))
                 continue;
-            series.points.emplace_back(spec.block, shownError(value.metrics, bench().state().pipelines[i]).value);
+            const double error = shownError(value.metrics, bench().state().pipelines[i]).value;
+            series.points.emplace_back(spec.block, error);
+            if (error > 0) {
+                lowest = std::min(lowest, error);
+                highest = std::max(highest, error);
+            }
             series.keys.push_back(layer);
             series.labels.push_back(QString::fromStdString(spec.name));
         }
@@ -81,8 +93,9 @@ void ComparePanel::drawBlocks()
     }
     for (PlotSeries& series : chart.series)
         series.tag = pipelineLetter(static_cast<std::size_t>(series.colour));
+    chart.y.log = highest > kTwoDecades * lowest;
     m_blockCard->setSubtitle(any && skipped > 0
-            ? tr("%1, holdout; the dump lacks %2 of %3 layers").arg(module).arg(skipped).arg(model->spec().layers.size())
+            ? tr("%1, holdout; no Gram for %2 of %3 layers").arg(module).arg(skipped).arg(model->spec().layers.size())
             : any     ? tr("%1, %2; same data for every pipeline").arg(module, dump ? tr("holdout") : tr("no dump"))
                 : loading ? tr("%1; computing").arg(module)
                       : tr("%1; not computed yet").arg(module));
@@ -297,7 +310,7 @@ void ComparePanel::fillScores()
     m_protocol->setText(tr("Protocol: %1.").arg(protocol.join(QStringLiteral("; "))));
     std::vector<MetricColumn> columns{
         {tr("pipeline on all layers"), tr("The last one is the assigned recipe, where there is one"), MetricColumn::Kind::Text},
-        {tr("perplexity"), tr("exp(mean negative log likelihood of the next token)"), MetricColumn::Kind::Number},
+        {tr("perplexity"), tr("exp(mean negative log likelihood of the next token)"), MetricColumn::Kind::Number, 4},
         {tr("± se"), tr("Standard error of the perplexity: ppl · sd(nll) / √n"), MetricColumn::Kind::Number},
         {tr("KL, nats"), tr("Mean over predicted tokens of Σ p ln(p / q), p the float model, q the candidate"),
             MetricColumn::Kind::Number},
@@ -316,9 +329,11 @@ void ComparePanel::fillScores()
             MetricColumn::Kind::Number},
         {tr("seconds"), tr("Wall time of the run over the text"), MetricColumn::Kind::Number}};
     std::vector<std::vector<QVariant>> rows;
-    rows.push_back({tr("float, as stored"), e.reference.perplexity, e.reference.perplexitySe, QVariant(), QVariant(),
-        QVariant(), QVariant(), QVariant(), e.referenceSize.bitsLayers, e.referenceSize.bitsFile,
-        e.referenceSize.bytesFile / kMegabyte, e.reference.seconds});
+    const auto& layers = bench().model() ? bench().model()->spec().layers : std::vector<model::LayerSpec>();
+    const bool quantized = std::ranges::any_of(layers, [](const model::LayerSpec& layer) { return !isPlain(layer.dtype); });
+    rows.push_back({quantized ? tr("as stored, already quantized") : tr("float, as stored"), e.reference.perplexity,
+        e.reference.perplexitySe, QVariant(), QVariant(), QVariant(), QVariant(), QVariant(), e.referenceSize.bitsLayers,
+        e.referenceSize.bitsFile, e.referenceSize.bytesFile / kMegabyte, e.reference.seconds});
     const auto& pipelines = bench().state().pipelines;
     for (const auto& c : e.candidates) {
         // The evaluation may be older than the letters.

@@ -147,7 +147,6 @@ void DistributionPanel::drawInputs(const session::LayerView& view)
             numbers.push_back({tr("clipped"), percentText(grid->clippedShare),
                 tr("share of inputs outside their grid by more than half a step"),
                 grid->clippedShare > 0.01 ? "warning" : nullptr});
-            numbers.push_back({tr("kurtosis on the grid"), numberText(grid->after.kurtosis), tr("m4 / m2² of x̂")});
         } else {
             plot.series.push_back(steps(raw, tr("inputs"), -1));
             using State = session::Loadable<session::LayerResult>::State;
@@ -157,10 +156,16 @@ void DistributionPanel::drawInputs(const session::LayerView& view)
                                                      : tokens);
             m_errorCard->setSubtitle({});
         }
-        numbers.push_back({tr("kurtosis of x"), numberText(raw.kurtosis),
-            tr("m4 / m2² over all raw tokens and channels together; a Gaussian has 3")});
+        numbers.push_back({tr("kurtosis, one mean"),
+            grid ? QStringLiteral("%1 → %2").arg(numberText(raw.kurtosis), numberText(grid->after.kurtosis))
+                 : numberText(raw.kurtosis),
+            grid ? tr(
+                "m4 / m2² around the mean of all values, of x → on the grid; a Gaussian has 3. Channels centres every channel "
+                "on its own mean")
+                 : tr("m4 / m2² around the mean of all values; a Gaussian has 3. Channels centres every channel on its own "
+                      "mean")});
         numbers.push_back(
-            {tr("range of x"), QStringLiteral("%1 … %2").arg(numberText(raw.min), numberText(raw.max)), tr("min x … max x")});
+            {tr("range"), QStringLiteral("%1 … %2").arg(numberText(raw.min), numberText(raw.max)), tr("min x … max x")});
         numbers.push_back({tr("standard deviation"), numberText(std::sqrt(raw.variance)), tr("of all values together")});
         numbers.push_back({tr("NaN or Inf"), integerText(static_cast<Index>(raw.nonFinite())),
             tr("raw values that are not finite"), raw.nonFinite() > 0 ? "bad" : nullptr});
@@ -216,8 +221,9 @@ void DistributionPanel::drawWeights(const session::LayerView& view)
             numbers.push_back({tr("entropy of the codes"), tr("%1 bits").arg(numberText(d->codes->entropyBits)),
                 tr("−Σ p log2 p over the codes: what a perfect entropy coder would need per weight")});
         }
-        numbers.push_back({tr("kurtosis before"), numberText(d->before.kurtosis), tr("m4 / m2²; a Gaussian has 3")});
-        numbers.push_back({tr("kurtosis after"), numberText(d->after.kurtosis), tr("m4 / m2² of Ŵ")});
+        numbers.push_back(
+            {tr("kurtosis"), QStringLiteral("%1 → %2").arg(numberText(d->before.kurtosis), numberText(d->after.kurtosis)),
+                tr("m4 / m2² of W → of Ŵ; a Gaussian has 3")});
         numbers.push_back({tr("range"), QStringLiteral("%1 … %2").arg(numberText(d->before.min), numberText(d->before.max)),
             tr("min W … max W")});
         const std::uint64_t bad = d->before.nonFinite() + d->after.nonFinite();

@@ -18,7 +18,7 @@ constexpr double kThinTokens = 10; ///< Tokens per channel below which the secon
 constexpr std::size_t kFewChannels = 3;
 
 /// "3 of 1536 input channels carry 71 % of the error", when so few carry much of it.
-QString concentration(const metrics::ErrorShares& shares)
+QString concentration(const metrics::ErrorShares& shares, const QString& pipeline)
 {
     if (shares.total <= 0 || shares.byInput.size() <= 4 * kFewChannels)
         return {};
@@ -30,11 +30,12 @@ QString concentration(const metrics::ErrorShares& shares)
         sum += largest[count++];
     const double share = sum / shares.total;
     if (share < 0.15)
-        return QObject::tr("the error is spread over the channels");
+        return QObject::tr("%1's error is spread over the channels").arg(pipeline);
     const QString channels = session::integerText(static_cast<Index>(shares.byInput.size()));
-    return count == 1 ? QObject::tr("1 of %1 channels carries %2 of the error").arg(channels, session::percentText(share))
-                      : QObject::tr("%1 of %2 channels carry %3 of the error")
-                            .arg(QString::number(count), channels, session::percentText(share));
+    return count == 1
+        ? QObject::tr("1 of %1 channels carries %2 of %3's error").arg(channels, session::percentText(share), pipeline)
+        : QObject::tr("%1 of %2 channels carry %3 of %4's error")
+              .arg(QString::number(count), channels, session::percentText(share), pipeline);
 }
 
 } // namespace
@@ -98,7 +99,7 @@ void LayerHeader::refresh()
     const auto pipeline = static_cast<std::size_t>(std::max(m_context.bench.selection().state().pipeline, 0));
     const auto result = bench.layerResult(pipeline);
     if (result.value && result.value->shares) {
-        if (const QString text = concentration(*result.value->shares); !text.isEmpty())
+        if (const QString text = concentration(*result.value->shares, session::pipelineLetter(pipeline)); !text.isEmpty())
             parts << text;
     }
     if (view && view->analysis.input) {

@@ -34,6 +34,7 @@ constexpr int kSmallest = 44;
 constexpr int kItemPadding = 12; ///< Of a cell, by the style sheet.
 constexpr int kBar = 2;
 constexpr int kBadgePad = 5;
+constexpr int kBadgePx = 10;
 
 /// Draws errors far above the median in the colour for trouble, errors with a bar, and how many outlier channels a layer has
 /// beside its name.
@@ -51,7 +52,7 @@ protected:
             && index.data(LayerTreeModel::LayerRole).toInt() < 0)
             option->palette.setColor(QPalette::Text, tokens().dim);
         if (index.column() == LayerTreeModel::Layer && option->rect.isValid()
-            && option->fontMetrics.horizontalAdvance(option->text) > option->rect.width() - kItemPadding) {
+            && option->fontMetrics.horizontalAdvance(option->text) > option->rect.width() - kItemPadding - badgeWidth(index)) {
             // The block and the last word tell layers apart, not what stands between: "2.…k_proj".
             const QString first = option->text.section(u'.', 0, 0);
             bool block = false;
@@ -59,6 +60,16 @@ protected:
             if (const QString last = option->text.section(u'.', -1); last != option->text)
                 option->text = (block ? first + u'.' : QString()) + u'…' + last;
         }
+    }
+
+    /// 0 without outlier channels.
+    static int badgeWidth(const QModelIndex& index)
+    {
+        const int outliers = index.data(LayerTreeModel::OutlierRole).toInt();
+        if (outliers <= 0)
+            return 0;
+        const QFontMetrics metrics(Theme::instance().font(kBadgePx));
+        return std::max(metrics.horizontalAdvance(QString::number(outliers)) + 2 * kBadgePad, 16);
     }
 
     void paint(QPainter* painter, const QStyleOptionViewItem& option, const QModelIndex& index) const override
@@ -78,11 +89,8 @@ protected:
         if (index.column() != LayerTreeModel::Layer || outliers <= 0)
             return;
         const QString text = QString::number(outliers);
-        const QFont font = Theme::instance().font(10);
-        const QSize size(std::max(QFontMetrics(font).horizontalAdvance(text) + 2 * kBadgePad, 16), 15);
-        const int name = option.fontMetrics.horizontalAdvance(index.data().toString());
-        if (name + size.width() + 20 > option.rect.width()) // the name needs the place
-            return;
+        const QFont font = Theme::instance().font(kBadgePx);
+        const QSize size(badgeWidth(index), 15);
         const QRectF badge(
             QPointF(option.rect.right() - size.width() - 4, option.rect.center().y() - size.height() / 2.0 + 0.5),
             QSizeF(size));
@@ -193,6 +201,11 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
             m_tree->scrollToTop();
     });
     connect(m_proxy, &QAbstractItemModel::layoutChanged, &m_reveal, qOverload<>(&QTimer::start));
+    m_fit.setSingleShot(true);
+    m_fit.setInterval(0);
+    connect(&m_fit, &QTimer::timeout, this, &LayersPanel::fitColumns);
+    connect(m_proxy, &QAbstractItemModel::dataChanged, &m_fit, qOverload<>(&QTimer::start));
+    connect(m_proxy, &QAbstractItemModel::modelReset, &m_fit, qOverload<>(&QTimer::start));
     connect(m_tree->selectionModel(), &QItemSelectionModel::selectionChanged, this, &LayersPanel::pushSelection);
     connect(m_tree->selectionModel(), &QItemSelectionModel::currentChanged, this, &LayersPanel::pushSelection);
     connect(&m_context.bench.selection(), &session::SelectionModel::changed, this,
@@ -266,10 +279,17 @@ void LayersPanel::fitColumns()
         int& fitted = m_fitted[static_cast<std::size_t>(column)];
         if (fitted == 0 || fitted == header->sectionSize(column)) {
             fitted = std::max(titleWidth(column), column == LayerTreeModel::Bits ? kBitsWidth : kSmallest);
+            if (column != LayerTreeModel::Assigned) // a number that is cut is another number
+                fitted = std::max(fitted, static_cast<QAbstractItemView*>(m_tree)->sizeHintForColumn(column));
             header->resizeSection(column, fitted);
         }
         taken += header->sectionSize(column);
     }
+    // The names take what is left, and where that is too little the list scrolls sideways.
+    const bool scrolls = taken > m_tree->viewport()->width();
+    header->setSectionResizeMode(LayerTreeModel::Layer, scrolls ? QHeaderView::Fixed : QHeaderView::Stretch);
+    if (scrolls)
+        header->resizeSection(LayerTreeModel::Layer, kNameWidth);
     // Names need their place more than the pipeline's does.
     const int left = m_tree->viewport()->width() - taken;
     const int least = titleWidth(LayerTreeModel::Pipeline);

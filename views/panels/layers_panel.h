@@ -43,6 +43,7 @@ private:
     StateView* m_state;
     bool m_pulling = false;
     std::array<int, session::LayerTreeModel::ColumnCount> m_fitted{}; ///< Widths that the panel gave; 0: none yet.
+    QTimer m_fit;
     QTimer m_reveal; ///< Shows the current row after the order changed.
 };
 

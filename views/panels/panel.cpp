@@ -9,12 +9,35 @@
 #include <QVBoxLayout>
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 namespace qs::views {
 
 namespace {
 constexpr int kLoadingDelay = 250; ///< Milliseconds that the old picture stays while a new one is made.
+
+/// What a number is called where its whole name does not fit.
+QString briefName(const QString& name)
+{
+    static const std::map<QString, QString> briefs{
+        {NumberList::tr("error on fit"), NumberList::tr("on fit")},
+        {NumberList::tr("bits / weight"), NumberList::tr("bits")},
+        {NumberList::tr("weight SQNR"), NumberList::tr("SQNR")},
+        {NumberList::tr("perplexity"), NumberList::tr("ppl")},
+        {NumberList::tr("KL, all layers"), NumberList::tr("KL")},
+        {NumberList::tr("weights only"), NumberList::tr("W only")},
+        {NumberList::tr("weights only, fit"), NumberList::tr("W, on fit")},
+        {NumberList::tr("entropy of the codes"), NumberList::tr("entropy")},
+        {NumberList::tr("NaN or Inf"), NumberList::tr("NaN, Inf")},
+        {NumberList::tr("kurtosis, one mean"), NumberList::tr("kurtosis¹")},
+        {NumberList::tr("standard deviation"), NumberList::tr("std. dev.")},
+        {NumberList::tr("already on a grid"), NumberList::tr("on a grid")},
+    };
+    const auto it = briefs.find(name);
+    return it == briefs.end() ? QString() : it->second;
 }
+} // namespace
 
 LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* parent)
     : QWidget(parent)
@@ -152,11 +175,13 @@ void NumberList::set(const std::vector<Item>& items, int columns)
         delete item;
     }
     m_items = items;
+    m_columns = columns;
     const int perColumn = (static_cast<int>(items.size()) + columns - 1) / columns;
     for (int i = 0; i < static_cast<int>(items.size()); ++i) {
         const Item& item = items[static_cast<std::size_t>(i)];
-        auto* name = new ElidedLabel(item.name, "dim");
-        name->setBrief(item.brief);
+        const QString brief = item.brief.isEmpty() ? briefName(item.name) : item.brief;
+        auto* name = new ElidedLabel(m_brief && !brief.isEmpty() ? brief : item.name, "dim");
+        name->setBrief(brief);
         auto* value = makeLabel(item.value, item.role);
         value->setAlignment(Qt::AlignRight | Qt::AlignVCenter);
         value->setTextInteractionFlags(Qt::TextSelectableByMouse);
@@ -169,6 +194,12 @@ void NumberList::set(const std::vector<Item>& items, int columns)
         if (column > 0)
             m_grid->setColumnMinimumWidth(column - 1, 5 * kGrid);
     }
+}
+
+void NumberList::setBriefNames(bool brief)
+{
+    if (std::exchange(m_brief, brief) != brief)
+        set(std::vector<Item>(m_items), m_columns);
 }
 
 QString NumberList::value(const QString& name) const

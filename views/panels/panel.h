@@ -74,18 +74,23 @@ public:
         QString value;
         QString toolTip; ///< The formula.
         const char* role = nullptr;
-        QString brief = {}; ///< The name where there is little room.
+        QString brief = {}; ///< The name where there is little room; empty: the common one, if any.
     };
     explicit NumberList(QWidget* parent = nullptr);
     void set(const std::vector<Item>& items, int columns = 1);
+    /// Brief names for all items, not only for those that do not fit: lists side by side call things alike.
+    void setBriefNames(bool brief);
     QString value(const QString& name) const; ///< For tests.
 
 private:
     QGridLayout* m_grid;
     std::vector<Item> m_items;
+    int m_columns = 1;
+    bool m_brief = false;
 };
 
+inline constexpr int kRowOfCards = 520; ///< Pixels that charts need beside each other.
 /// A row of widgets; one above the other where it is narrower than `sideBySide`.
-QWidget* makeRow(const std::vector<QWidget*>& widgets, const std::vector<int>& stretches = {}, int sideBySide = 0);
+QWidget* makeRow(const std::vector<QWidget*>& widgets, const std::vector<int>& stretches = {}, int sideBySide = kRowOfCards);
 
 } // namespace qs::views

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "views/panels/pipeline_card.h"
 
+#include "core/recipe/storage.h"
 #include "core/session/format_number.h"
 #include "views/panels/pipeline_text.h"
 #include "views/theme/theme.h"
@@ -13,7 +14,6 @@
 #include <QVBoxLayout>
 
 #include <cmath>
-#include <map>
 
 namespace qs::views {
 
@@ -24,6 +24,7 @@ namespace {
 
 constexpr int kFloatWidth = 112;
 constexpr int kNarrowest = 128; ///< Of a pipeline's card; more of them scroll.
+constexpr int kFullNames = 200; ///< Width from which names of pipelines and numbers fit.
 
 /// What the last evaluation says of a pipeline on all layers; null when it was not in it.
 const session::Evaluation::Candidate* evaluated(const session::Workbench& bench, const recipe::Pipeline& pipeline)
@@ -63,6 +64,7 @@ QString provenance(const session::Workbench& bench, const session::LayerResult& 
 
 FloatCard::FloatCard(QWidget* parent)
     : QFrame(parent)
+    , m_title(makeLabel(tr("Float"), "cardtitle"))
     , m_summary(new ElidedLabel({}, "dim"))
     , m_headline(makeLabel(tr("0 %"), "headline"))
     , m_numbers(new NumberList)
@@ -72,7 +74,7 @@ FloatCard::FloatCard(QWidget* parent)
     auto* layout = new QVBoxLayout(this);
     layout->setContentsMargins(kCardPadding, kCardPadding + 3, kCardPadding, kCardPadding);
     layout->setSpacing(kGrid);
-    layout->addWidget(makeLabel(tr("Float"), "cardtitle"));
+    layout->addWidget(m_title);
     layout->addWidget(m_summary);
     layout->addWidget(m_headline);
     layout->addWidget(new ElidedLabel(tr("reference"), "small"));
@@ -87,14 +89,15 @@ void FloatCard::display(const session::Workbench& bench)
     const auto model = bench.model();
     if (!layer || !model)
         return;
-    m_summary->setFullText(tr("%1 stored").arg(QString::fromLatin1(dtypeName(layer->dtype))));
+    m_title->setText(isPlain(layer->dtype) ? tr("Float") : tr("As stored"));
+    m_summary->setFullText(
+        layer->dtype == DType::Packed ? tr("integers") : tr("%1 stored").arg(QString::fromLatin1(dtypeName(layer->dtype))));
     std::vector<NumberList::Item> items;
-    if (const io::TensorInfo* tensor = model->tensor(layer->weight)) {
-        const double bytes = static_cast<double>(tensor->bytes);
-        const double weights = static_cast<double>(layer->in) * static_cast<double>(layer->out);
-        items.push_back({tr("bits"), QString::number(bytes * 8 / weights, 'f', 2),
+    if (model->tensor(layer->weight)) {
+        const quant::BitsCount stored = recipe::storedBits(*model, *layer);
+        items.push_back({tr("bits"), QString::number(stored.perWeight(), 'f', 2),
             tr("bits per weight: stored bytes of the layer × 8 / number of weights")});
-        items.push_back({tr("size"), session::bytesText(bytes), tr("stored bytes of the layer")});
+        items.push_back({tr("size"), session::bytesText(stored.total() / 8), tr("stored bytes of the layer")});
     }
     if (const auto& evaluation = bench.evaluation().value)
         items.push_back({tr("ppl"), numberText(evaluation->reference.perplexity, 4),
@@ -147,9 +150,10 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
     using State = session::Loadable<session::LayerResult>::State;
     const recipe::Pipeline& pipeline = bench.state().pipelines[m_index];
     m_selected = const_cast<session::Workbench&>(bench).selection().state().pipeline == static_cast<int>(m_index);
-    m_name->setFullText(session::pipelineLetter(m_index) + QStringLiteral("  ") + pipelineName(bench, pipeline));
+    m_title = session::pipelineLetter(m_index) + QStringLiteral("  ") + pipelineName(bench, pipeline);
+    m_options = pipelineSummary(bench, pipeline);
+    showTitle();
     m_name->setToolTip(QString::fromStdString(recipe::formatPipeline(pipeline)));
-    m_summary->setFullText(pipelineSummary(bench, pipeline));
     const auto result = bench.layerResult(m_index);
     const QString none = QStringLiteral("–");
     std::vector<NumberList::Item> items;
@@ -166,7 +170,8 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
         m_headline->setToolTip(provenance(bench, r, error));
         const bool apart = m.hasOutput && m.outputErrorFit > 0 && std::abs(m.outputError / m.outputErrorFit - 1) > 0.2;
         const QString fit = m.hasOutput ? percentText(m.outputErrorFit) : none;
-        items.push_back({tr("error on fit"),
+        const bool inputs = !pipeline[recipe::Slot::ActivationGrid].empty();
+        items.push_back({inputs ? tr("weights only, fit") : tr("error on fit"),
             apart ? tr("%1  ! %2×").arg(fit, numberText(m.outputError / m.outputErrorFit, 2)) : fit,
             apart ? tr("tr(dW C dWᵀ) / tr(W C Wᵀ) with C of the fit part; the holdout's error is %1 times that: more than 20 % "
                        "apart says too few calibration tokens")
@@ -178,7 +183,7 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
         items.push_back({tr("weight SQNR"), tr("%1 dB").arg(numberText(m.weightSqnrDb)), tr("10 log10(Σ W² / Σ dW²)")});
         if (!pipeline[recipe::Slot::Pruner].empty())
             items.push_back({tr("zeros"), percentText(r.sparsity), tr("weights of Ŵ that are 0 / all weights")});
-        if (!pipeline[recipe::Slot::ActivationGrid].empty())
+        if (inputs)
             items.push_back({tr("weights only"), m.hasOutput ? percentText(m.outputError) : none,
                 tr("tr(dW C dWᵀ) / tr(W C Wᵀ): the error without quantizing the inputs")});
         if (m.nonFinite > 0)
@@ -212,22 +217,10 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
         m_unit->setFullText({});
     }
     if (const auto verdict = targetVerdict(bench, pipeline)) {
-        items.push_back({tr("%1 loads it").arg(verdict->runtime),
-            verdict->loads       ? tr("yes")
-                : verdict->known ? tr("no")
-                                 : tr("unknown"),
-            verdict->full, verdict->loads ? nullptr : "warning"});
-        if (!verdict->loads)
+        items.push_back({tr("%1 loads it").arg(verdict->runtime), verdict->word(), verdict->full,
+            verdict->loads() ? nullptr : "warning", verdict->runtime});
+        if (!verdict->loads())
             notes << verdict->why;
-    }
-    const std::map<QString, QString> briefs{{tr("error on fit"), tr("on fit")}, {tr("bits / weight"), tr("bits")},
-        {tr("weight SQNR"), tr("SQNR")}, {tr("perplexity"), tr("ppl")}, {tr("KL, all layers"), tr("KL")},
-        {tr("weights only"), tr("weights")}};
-    for (NumberList::Item& item : items) {
-        if (const auto brief = briefs.find(item.name); brief != briefs.end())
-            item.brief = brief->second;
-        else if (item.name.endsWith(tr(" loads it")))
-            item.brief = item.name.chopped(tr(" loads it").size());
     }
     m_note->setText(notes.join(u'\n'));
     m_note->setVisible(!notes.isEmpty());
@@ -235,6 +228,21 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
     m_numbers->set(items);
     setAccessibleName(m_name->fullText() + QStringLiteral(", ") + m_headline->text());
     update();
+}
+
+void PipelineCard::showTitle()
+{
+    // A narrow card splits the name over both lines: "A  gptq", "4 bit g128".
+    const bool narrow = width() < kFullNames;
+    m_numbers->setBriefNames(narrow);
+    m_name->setFullText(narrow ? m_title.section(u' ', 0, 2) : m_title);
+    m_summary->setFullText(narrow ? m_title.section(u' ', 3) : m_options);
+}
+
+void PipelineCard::resizeEvent(QResizeEvent* event)
+{
+    QFrame::resizeEvent(event);
+    showTitle();
 }
 
 void PipelineCard::paintEvent(QPaintEvent* event)

@@ -16,6 +16,7 @@ public:
     NumberList* numbers() const { return m_numbers; }
 
 private:
+    QLabel* m_title;
     ElidedLabel* m_summary;
     QLabel* m_headline;
     NumberList* m_numbers;
@@ -29,7 +30,7 @@ public:
     std::size_t index() const { return m_index; }
     void display(const session::Workbench& bench, bool best);
     QString headline() const;
-    QString title() const { return m_name->fullText(); }
+    QString title() const { return m_title; } ///< "A  gptq 4 bit g128".
     NumberList* numbers() const { return m_numbers; }
     QString note() const { return m_note->text(); } ///< What the numbers alone would not say.
 
@@ -39,12 +40,16 @@ Q_SIGNALS:
 
 protected:
     void paintEvent(QPaintEvent* event) override;
+    void resizeEvent(QResizeEvent* event) override;
     void mouseReleaseEvent(QMouseEvent* event) override;
     void keyPressEvent(QKeyEvent* event) override;
 
 private:
+    void showTitle();
+
     std::size_t m_index;
     bool m_selected = false;
+    QString m_title, m_options;
     ElidedLabel* m_name;
     ElidedLabel* m_summary;
     QLabel* m_headline;

@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kCommitDelay = 250; ///< Milliseconds without a change before the document takes it.
 constexpr std::size_t kMostNamed = 8; ///< Layers that a tool tip names.
-constexpr int kPreviewLines = 4; ///< Weight error, output error in up to two lines, the target.
+constexpr int kPreviewLines = 4; ///< Weight error, output error, and what the target says in up to two lines.
 constexpr int kHeavyPreviewDelay = 400; ///< Before a preview that is not RTN-like starts.
 
 QString slotTitle(Slot slot)
@@ -56,7 +56,7 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     , m_methods(new QToolButton)
     , m_preview(makeLabel({}, "cardtitle"))
     , m_previewOutput(makeLabel({}, "dim"))
-    , m_target(new ElidedLabel({}, "dim"))
+    , m_target(makeLabel({}, "dim"))
     , m_problem(makeLabel({}, "bad"))
     , m_assign(new QPushButton(tr("Assign to selection")))
     , m_more(new QToolButton)
@@ -84,6 +84,9 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     m_previewOutput->setObjectName(QStringLiteral("previewOutput"));
     m_previewOutput->setWordWrap(true);
     m_previewOutput->setAlignment(Qt::AlignTop | Qt::AlignLeft);
+    m_target->setObjectName(QStringLiteral("target"));
+    m_target->setWordWrap(true);
+    m_target->setAlignment(Qt::AlignTop | Qt::AlignLeft);
     m_methods->setToolTip(tr("Replace the pipeline by a published method"));
     m_methods->setAccessibleName(tr("Methods"));
     m_problem->setWordWrap(true);
@@ -446,14 +449,9 @@ void PipelineEditor::preview()
 void PipelineEditor::showTarget()
 {
     const auto verdict = targetVerdict(m_context.bench, m_pipeline);
-    const QString text = !verdict ? QString()
-        : verdict->loads          ? tr("%1 loads it: %2").arg(verdict->runtime, verdict->why)
-        : verdict->known          ? tr("%1 does not load it: %2").arg(verdict->runtime, verdict->why)
-                                  : tr("whether %1 loads it is not known: %2").arg(verdict->runtime, verdict->why);
-    m_target->setFullText(text);
-    if (verdict)
-        m_target->setToolTip(QStringLiteral("%1\n%2").arg(text, verdict->full));
-    setRole(m_target, verdict && !verdict->loads ? "warning" : "dim");
+    m_target->setText(verdict ? verdict->sentence() : QString());
+    m_target->setToolTip(verdict ? verdict->full : QString());
+    setRole(m_target, verdict && !verdict->loads() ? "warning" : "dim");
 }
 
 void PipelineEditor::showPreview()
@@ -493,12 +491,14 @@ void PipelineEditor::showPreview()
             tr("Output error %1 on %2 seeded rows; the full value follows").arg(percentText(*p.outputError)).arg(p.rows));
     if (!m_pipeline[Slot::ActivationGrid].empty() && p.outputError)
         m_previewOutput->setText(m_previewOutput->text() + tr(", weights only"));
-    m_previewOutput->setText(m_previewOutput->text() + QStringLiteral("  ·  ")
-        + (loading ? QStringLiteral("…") : tr("%1\u00a0ms").arg(qRound(p.milliseconds))));
+    if (loading)
+        m_previewOutput->setText(m_previewOutput->text() + QStringLiteral("  ·  …"));
     m_preview->setToolTip(tr("Σ dW² / Σ W² over all weights of the layer, dW = W − Ŵ"));
-    m_previewOutput->setToolTip(tr("tr(dW C dWᵀ) / tr(W C Wᵀ), C of the %1; first over %2 rows chosen by seed 0, then over all")
-                                    .arg(holdout ? tr("holdout") : tr("whole dump"))
-                                    .arg(session::kPreviewRows));
+    m_previewOutput->setToolTip(
+        tr("tr(dW C dWᵀ) / tr(W C Wᵀ), C of the %1; first over %2 rows chosen by seed 0, then over all; %3 ms")
+            .arg(holdout ? tr("holdout") : tr("whole dump"))
+            .arg(session::kPreviewRows)
+            .arg(qRound(p.milliseconds)));
 }
 
 ParameterForm* PipelineEditor::form(const std::string& stage) const

@@ -20,7 +20,7 @@ public:
     explicit PipelineEditor(PanelContext context, QWidget* parent = nullptr);
     ParameterForm* form(const std::string& stage) const; ///< Of a stage id, for tests.
     QString previewText() const;
-    QString targetText() const { return m_target->fullText(); } ///< Whether the target runtime loads it.
+    QString targetText() const { return m_target->text(); } ///< Whether the target runtime loads it.
     QPushButton* assignButton() const { return m_assign; }
     /// False while the editor is closed or behind a tab: then no preview is computed.
     void setOnScreen(bool onScreen);
@@ -56,7 +56,7 @@ private:
     QVBoxLayout* m_stages;
     QLabel* m_preview; ///< Weight error, bits, time.
     QLabel* m_previewOutput; ///< Output error, and of which rows.
-    ElidedLabel* m_target; ///< What the target runtime says.
+    QLabel* m_target; ///< What the target runtime says.
     QLabel* m_problem;
     QPushButton* m_assign;
     QToolButton* m_more;

@@ -131,7 +131,7 @@ void QsurPanel::draw()
 
     PlotData split;
     split.x.categories = {tr("imbalance"), tr("correlation"), tr("basis"), tr("anisotropy")};
-    split.x.title = tr("scaling removes, rotation removes  |  rotation removes, scaling removes");
+    split.x.title = tr("scaling first, then rotation   |   rotation first, then scaling");
     split.y.title = tr("bits per channel");
     PlotSeries parts;
     parts.kind = PlotSeries::Kind::Bars;

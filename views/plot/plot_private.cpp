@@ -26,7 +26,7 @@ namespace {
 
 constexpr double kLineWidth = 1.6;
 constexpr double kTextRow = 14; ///< Pixels between words that would lie on each other.
-constexpr double kLoneDot = 4.5;
+constexpr double kLoneDot = 6;
 constexpr double kTagHeight = 11; ///< Pixels between letters at line ends.
 constexpr double kHitDistance = 24; ///< Pixels.
 

@@ -34,6 +34,8 @@ PlotView::PlotView(QWidget* parent)
     d->view = new QChartView(d->chart, this);
     d->view->setRenderHint(QPainter::Antialiasing);
     d->view->setFrameShape(QFrame::NoFrame);
+    // Axes and series are replaced as a whole: a partial repaint leaves parts of the old ones on the screen.
+    d->view->setViewportUpdateMode(QGraphicsView::FullViewportUpdate);
     d->view->setBackgroundBrush(Qt::NoBrush);
     d->view->setStyleSheet(QStringLiteral("background: transparent; border: none;"));
     d->view->setRubberBand(QChartView::NoRubberBand);
