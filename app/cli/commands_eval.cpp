@@ -32,7 +32,7 @@ nlohmann::json scoresJson(const model::EvalScores& scores)
 
 void addSize(nlohmann::json& json, const recipe::RecipeSize& size)
 {
-    json["bits_layers"] = number(size.bitsLayers);
+    json["bits_layers"] = size.bitsLayers > 0 ? number(size.bitsLayers) : nlohmann::json(); // of no layer: none
     json["bits_file"] = number(size.bitsFile);
     json["bytes_file"] = number(size.bytesFile);
 }
@@ -114,6 +114,9 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
     }
     model::EvalOptions evalOptions;
     evalOptions.seqLen = options.seqLen;
+    if (const Index own = workspace.model->spec().context, other = reference->spec().context;
+        options.seqLen == 0 && own > 0 && other > 0)
+        evalOptions.seqLen = std::min({Index{2048}, own, other});
     evalOptions.maxTokens = options.maxTokens;
     auto evaluated = model::evaluate(reference, text, candidates, evalOptions, context.backend(), context.job());
     if (!evaluated)
@@ -141,8 +144,9 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
     head.emplace_back("seconds");
     TextTable table(head);
     const auto row = [&](const std::string& name, const model::EvalScores& scores, const recipe::RecipeSize& size) {
-        std::vector<std::string> cells = {name, significant(size.bitsLayers, 4), significant(size.bitsFile, 4),
-            bytesText(size.bytesFile), significant(scores.perplexity, 5), significant(scores.perplexitySe, 2)};
+        std::vector<std::string> cells
+            = {name, size.bitsLayers > 0 ? significant(size.bitsLayers, 4) : "-", significant(size.bitsFile, 4),
+                bytesText(size.bytesFile), significant(scores.perplexity, 5), significant(scores.perplexitySe, 2)};
         if (compared && scores.hasReference)
             cells.insert(cells.end(),
                 {significant(scores.klMean), significant(scores.klSe, 2), significant(scores.klP99),

@@ -123,13 +123,14 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
     for (const auto& file : report.files)
         files.push_back(file.string());
     outcome.json = {{"format", options.format}, {"out", options.out}, {"files", files}, {"verified", report.verified},
-        {"findings", findingsJson(report.findings)}, {"bits_layers", number(report.size.bitsLayers)},
+        {"findings", findingsJson(report.findings)},
+        {"bits_layers", report.size.bitsLayers > 0 ? number(report.size.bitsLayers) : nlohmann::json()},
         {"bits_file", number(report.size.bitsFile)}, {"bytes_file", static_cast<std::uint64_t>(report.size.bytesFile)},
-        {"layer_bytes", report.layerBytes}, {"checkpoint_bytes", report.checkpointBytes}, {"bytesWrittenbytes", bytesWritten}};
+        {"layer_bytes", report.layerBytes}, {"checkpoint_bytes", report.checkpointBytes}, {"bytes", bytesWritten}};
     outcome.text = findingsText(report.findings);
     const std::string size = report.size.bytesFile > 0
         ? fmt::format("tensors {} ({} bits per weight in layers, {} in the file), ", bytesText(report.size.bytesFile),
-            significant(report.size.bitsLayers, 4), significant(report.size.bitsFile, 4))
+            report.size.bitsLayers > 0 ? significant(report.size.bitsLayers, 4) : "no", significant(report.size.bitsFile, 4))
         : std::string();
     outcome.text += fmt::format("{}: {}, {}; {}{}\n", options.out, counted(report.files.size(), "file"),
         bytesText(static_cast<double>(bytesWritten)), size,

@@ -220,6 +220,11 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context)
         QS_CHECK(checkFits(*b, *model));
         QS_CHECK(stats::mergeDumps(*a, *b, options.out, context.job()));
     } else {
+        if (std::error_code code; std::filesystem::exists(options.out, code))
+            if (const auto old = stats::openDump(options.out, context.backend());
+                old && !(*old)->info().modelId.empty() && (*old)->info().modelId != model->id())
+                return fail(Errc::InvalidArgument, "is a dump of another model: it is not overwritten", "--out " + options.out,
+                    "choose another file, or remove this one");
         if (!options.layers.empty())
             QS_CHECK(selectLayers(model->spec(), options.layers));
         model::CaptureOptions capture;

@@ -31,6 +31,7 @@ void maskInterrupts(int how)
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(how, &set, nullptr);
 }
 
@@ -41,9 +42,9 @@ std::int64_t milliseconds()
 
 } // namespace
 
-/// Takes SIGINT and SIGTERM on a thread of its own; every other thread keeps them blocked. oneDNN's float32 kernels use the
-/// stack pointer as a general register that points into the heap, so a handler that ran on one of its threads would write over
-/// the heap (oneDNN issue 4845, mended in 3.11.2).
+/// Takes SIGINT, SIGTERM and SIGHUP on a thread of its own; every other thread keeps them blocked. oneDNN's float32 kernels use
+/// the stack pointer as a general register that points into the heap, so a handler that ran on one of its threads would write
+/// over the heap (oneDNN issue 4845, mended in 3.11.2).
 struct InterruptWatcher {
     explicit InterruptWatcher(std::stop_source stop)
         : thread([stop](const std::stop_token& end) mutable {
@@ -66,6 +67,8 @@ Context::Context(bool json, std::uint64_t seed)
 {
     std::signal(SIGINT, onInterrupt);
     std::signal(SIGTERM, onInterrupt);
+    std::signal(SIGHUP, onInterrupt);
+    std::signal(SIGXFSZ, SIG_IGN); // a file that grows beyond its limit is then a write error like any other
     maskInterrupts(SIG_BLOCK); // before the first product starts threads, which inherit the mask
     m_watcher = std::make_unique<InterruptWatcher>(m_stop);
     m_job.stop = m_stop.get_token();

@@ -167,7 +167,7 @@ int main(int argc, char** argv)
     eval->add_option("MODEL", evalOptions.model, "Model")->required();
     eval->add_option("--text", evalOptions.text, "UTF-8 text file to evaluate on")->required();
     eval->add_option("--seq-len", evalOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(count);
-    eval->add_option("--recipe", evalOptions.recipes, "Recipe file or text of one pipeline; repeatable")
+    eval->add_option("--recipe", evalOptions.recipes, "Recipe file (docs/recipes.md) or text of one pipeline; repeatable")
         ->allow_extra_args(false);
     eval->add_option("--dump", evalOptions.dump, "Calibration dump, for methods that need one");
     eval->add_option("--max-tokens", evalOptions.maxTokens, "Use at most this many tokens of the text")->check(count);
@@ -177,7 +177,7 @@ int main(int argc, char** argv)
     auto* exporter = command("export", "Write a checkpoint or recipe, read it back and verify it",
         [&](auto& context) { return qs::cli::exportModel(exportOptions, context); });
     exporter->add_option("MODEL", exportOptions.model, "Model")->required();
-    exporter->add_option("--recipe", exportOptions.recipe, "Recipe file or text of one pipeline")->required();
+    exporter->add_option("--recipe", exportOptions.recipe, "Recipe file (docs/recipes.md) or text of one pipeline")->required();
     exporter->add_option("--dump", exportOptions.dump, "Calibration dump, for methods that need one");
     exporter->add_option("--format", exportOptions.format, "Format id")->required();
     exporter->add_option("--out", exportOptions.out, "Folder or file to write")->required();

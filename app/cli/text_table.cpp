@@ -78,9 +78,11 @@ std::string significant(double value, int digits)
         return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
     if (value == 0.0)
         return "0";
-    const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(value))));
+    // Of the rounded value: 0.9996 has three digits as 1.00.
+    const std::string scientific = fmt::format("{:.{}e}", value, digits - 1);
+    const int magnitude = std::stoi(scientific.substr(scientific.find('e') + 1));
     if (magnitude < -4 || magnitude >= 7)
-        return fmt::format("{:.{}e}", value, digits - 1);
+        return scientific;
     return fmt::format("{:.{}f}", value, std::max(0, digits - 1 - magnitude));
 }
 

@@ -18,9 +18,9 @@ namespace qs {
 /// so any thread may call. Same inputs and thread count give the same bits. Shapes that do not agree are a bug
 /// (std::invalid_argument).
 ///
-/// What is a search or a sequence rather than one pass over a matrix is host code above the seam: the MSE and percentile range
-/// searches, and the column sweeps of GPTQ and SparseGPT. A device takes such a sweep over as a whole, as a stage of its own;
-/// column by column the transfers would cost more than the arithmetic.
+/// What is a search or a sequence rather than one pass over a matrix is host code above the seam: MSE and percentile ranges,
+/// sweeps over columns (GPTQ, SparseGPT), causal attention (small products, a softmax between them). A device takes such a
+/// sequence over as a whole, as a stage or a pass of its own; step by step transfers would cost more than the arithmetic.
 class Backend {
 public:
     virtual ~Backend() = default;

@@ -83,6 +83,23 @@ private:
         return path;
     }
 
+    /// The sample with a NaN in one tensor; empty where it could not be made.
+    QString sampleWithNan(const QString& name, const QString& tensor)
+    {
+        const QString folder = at(name);
+        bool made = QDir().mkpath(folder);
+        for (const char* file : {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"})
+            made = made && QFile::copy(kSample + u'/' + QLatin1String(file), folder + u'/' + QLatin1String(file));
+        QFile file(folder + QStringLiteral("/model.safetensors"));
+        made = made && file.setPermissions(QFile::ReadOwner | QFile::WriteOwner) && file.open(QIODevice::ReadWrite);
+        const qint64 header = made ? static_cast<qint64>(qFromLittleEndian<quint64>(file.read(8).constData())) : 0;
+        const QJsonObject tensors = QJsonDocument::fromJson(file.read(header)).object();
+        const QJsonArray place = tensors[tensor].toObject()[QStringLiteral("data_offsets")].toArray();
+        made = made && place.size() == 2 && file.seek(8 + header + place[0].toInteger() + 20)
+            && file.write("\xc0\x7f", 2) == 2; // a bfloat16 NaN
+        return made ? folder : QString();
+    }
+
 private Q_SLOTS:
     void initTestCase()
     {
@@ -187,6 +204,9 @@ private Q_SLOTS:
             QStringLiteral("compressed-tensors"), QStringLiteral("--out"), out, QStringLiteral("--json")});
         QVERIFY2(written.code == 0, written.err.constData());
         QVERIFY(written.json()[QStringLiteral("verified")].toBool());
+        QCOMPARE(written.json().keys().join(u' '),
+            QStringLiteral("bits_file bits_layers bytes bytes_file checkpoint_bytes files findings format layer_bytes out "
+                           "verified"));
         const Run reopened = run(QStringList{QStringLiteral("eval"), out} + common);
         QVERIFY2(reopened.code == 0, reopened.err.constData());
         const double expected = simulated.json()[QStringLiteral("perplexity")].toDouble();
@@ -404,21 +424,35 @@ private Q_SLOTS:
     }
 
     /// The layer is named with its count, the others are measured all the same, and the exit code tells.
+    void nanOutsideTheLayers_data()
+    {
+        QTest::addColumn<QString>("tensor");
+        QTest::newRow("norm") << QStringLiteral("model.layers.2.input_layernorm.weight");
+        QTest::newRow("embeddings") << QStringLiteral("model.embed_tokens.weight");
+    }
+    void nanOutsideTheLayers()
+    {
+        QFETCH(QString, tensor);
+        const QString folder = sampleWithNan(QStringLiteral("nan-") + QLatin1String(QTest::currentDataTag()), tensor);
+        QVERIFY(!folder.isEmpty());
+        const QString out = at(QStringLiteral("nan-export"));
+        const Run written = run({QStringLiteral("export"), folder, QStringLiteral("--recipe"), QStringLiteral("rtn"),
+            QStringLiteral("--format"), QStringLiteral("compressed-tensors"), QStringLiteral("--out"), out});
+        QCOMPARE(written.code, 1);
+        QVERIFY2(written.err.contains(tensor.toUtf8()) && written.err.contains("NaN") && written.err.count('\n') == 1,
+            written.err.constData());
+        QVERIFY(!QFile::exists(out));
+        const Run checked = run({QStringLiteral("validate"), folder, QStringLiteral("--json")});
+        QCOMPARE(checked.code, 1);
+        const QJsonArray findings = checked.json()[QStringLiteral("problems")].toArray();
+        QCOMPARE(findings.size(), 1);
+        QCOMPARE(findings[0].toObject()[QStringLiteral("where")].toString(), tensor);
+    }
+
     void nanInOneLayer()
     {
-        const QString folder = at(QStringLiteral("nan-model"));
-        QVERIFY(QDir().mkpath(folder));
-        for (const char* name : {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"})
-            QVERIFY(QFile::copy(kSample + u'/' + QLatin1String(name), folder + u'/' + QLatin1String(name)));
-        QFile file(folder + QStringLiteral("/model.safetensors"));
-        QVERIFY(file.setPermissions(QFile::ReadOwner | QFile::WriteOwner) && file.open(QIODevice::ReadWrite));
-        const qint64 header = static_cast<qint64>(qFromLittleEndian<quint64>(file.read(8).constData()));
-        const QJsonObject tensors = QJsonDocument::fromJson(file.read(header)).object();
-        const QJsonArray place
-            = tensors[QStringLiteral("model.layers.2.mlp.up_proj.weight")].toObject()[QStringLiteral("data_offsets")].toArray();
-        QVERIFY(file.seek(8 + header + place[0].toInteger() + 20));
-        QVERIFY(file.write("\xc0\x7f", 2) == 2); // a bfloat16 NaN
-        file.close();
+        const QString folder = sampleWithNan(QStringLiteral("nan-model"), QStringLiteral("model.layers.2.mlp.up_proj.weight"));
+        QVERIFY(!folder.isEmpty());
         const QStringList layers{QStringLiteral("--layers"), QStringLiteral("layers.2.mlp"), QStringLiteral("--json")};
         const Run compared
             = run(QStringList{QStringLiteral("compare"), folder, QStringLiteral("--pipeline"), QStringLiteral("rtn")} + layers);
@@ -556,8 +590,16 @@ private Q_SLOTS:
             QVERIFY2(text.contains(part), part);
     }
 
+    void interruptCancelsAndLeavesNothing_data()
+    {
+        QTest::addColumn<int>("signal");
+        QTest::newRow("Ctrl-C") << SIGINT;
+        QTest::newRow("kill") << SIGTERM;
+        QTest::newRow("terminal closed") << SIGHUP;
+    }
     void interruptCancelsAndLeavesNothing()
     {
+        QFETCH(int, signal);
         QProcess process;
         process.setWorkingDirectory(m_folder.path());
         process.start(QStringLiteral(QS_CLI),
@@ -566,11 +608,28 @@ private Q_SLOTS:
         QVERIFY(process.waitForStarted());
         QTest::qWait(700);
         QCOMPARE(process.state(), QProcess::Running);
-        ::kill(static_cast<pid_t>(process.processId()), SIGINT);
+        ::kill(static_cast<pid_t>(process.processId()), signal);
         QVERIFY(process.waitForFinished(60000));
         QCOMPARE(process.exitCode(), 130);
         QVERIFY(process.readAllStandardError().contains("cancelled"));
         QVERIFY(QDir(m_folder.path()).entryList({QStringLiteral("cancelled*")}).isEmpty());
+    }
+
+    /// A limit on the size of files is told like a full disk.
+    void fileSizeLimitLeavesNothing()
+    {
+        QProcess process;
+        process.setWorkingDirectory(m_folder.path());
+        process.start(QStringLiteral("bash"),
+            {QStringLiteral("-c"), QStringLiteral("ulimit -f 400; exec \"$0\" \"$@\""), QStringLiteral(QS_CLI),
+                QStringLiteral("export"), kSample, QStringLiteral("--recipe"), QStringLiteral("rtn"),
+                QStringLiteral("--format"), QStringLiteral("compressed-tensors"), QStringLiteral("--out"),
+                QStringLiteral("limited")});
+        QVERIFY(process.waitForFinished(120000));
+        QCOMPARE(process.exitStatus(), QProcess::NormalExit);
+        QCOMPARE(process.exitCode(), 1);
+        QCOMPARE(process.readAllStandardError().count('\n'), 1);
+        QVERIFY(QDir(m_folder.path()).entryList({QStringLiteral("limited*")}).isEmpty());
     }
 };
 

@@ -323,7 +323,7 @@ private Q_SLOTS:
         QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && bench().jobs().idle(), kLong);
         QTRY_COMPARE(panel->plot()->data().series.size(), std::size_t{1}); // rtn has no activation grid
         QVERIFY(!panel->calibrateButton()->isVisible());
-        QVERIFY(!panel->numbers()->value(QStringLiteral("kurtosis of x")).isEmpty());
+        QVERIFY(!panel->numbers()->value(QStringLiteral("kurtosis, one mean")).isEmpty());
         auto pipeline = recipe::parsePipeline("- | - | int(bits=8) | nearest | - | act(a_bits=4)", bench().registry());
         QVERIFY(pipeline);
         bench().addPipeline(std::move(*pipeline)); // and selects it
@@ -339,10 +339,10 @@ private Q_SLOTS:
         m_window->calibrate();
         auto* dialog = m_window->findChild<CalibrateDialog*>();
         QVERIFY(dialog);
-        QVERIFY2(dialog->target()->text().contains(QStringLiteral("-32x")), qPrintable(dialog->target()->text()));
+        QVERIFY2(dialog->target()->text().contains(QStringLiteral("-32-of-")), qPrintable(dialog->target()->text()));
         dialog->samples()->setValue(8);
         dialog->length()->setValue(64);
-        QVERIFY2(dialog->target()->text().contains(QStringLiteral("-8x64")), qPrintable(dialog->target()->text()));
+        QVERIFY2(dialog->target()->text().contains(QStringLiteral("-8-of-64")), qPrintable(dialog->target()->text()));
         dialog->target()->setText(QStringLiteral("/tmp/mine.h5")); // what people choose stays
         dialog->samples()->setValue(9);
         QCOMPARE(dialog->target()->text(), QStringLiteral("/tmp/mine.h5"));
