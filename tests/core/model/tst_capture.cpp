@@ -18,6 +18,32 @@ namespace {
 const fs::path kSample = QS_SAMPLE_DIR;
 const fs::path kText = kSample / "calibration.txt";
 
+nlohmann::json reference()
+{
+    const auto text = readTextFile(fs::path(QS_GOLDEN_DIR) / "sample" / "activations.json");
+    return text ? nlohmann::json::parse(*text) : nlohmann::json();
+}
+
+/// Trace, Frobenius norm and u'Gu with the u of tests/golden/gen/sample_reference.py.
+struct GramInvariants {
+    double trace = 0, frobenius = 0, quadratic = 0;
+};
+
+GramInvariants invariants(const MatrixD& gram)
+{
+    const auto u = [](Index j) { return static_cast<double>((37 * j + 11) % 101) / 50.0 - 1.0; };
+    GramInvariants result;
+    for (Index r = 0; r < gram.rows(); ++r) {
+        result.trace += gram(r, r);
+        for (Index c = 0; c < gram.cols(); ++c) {
+            result.frobenius += gram(r, c) * gram(r, c);
+            result.quadratic += u(r) * gram(r, c) * u(c);
+        }
+    }
+    result.frobenius = std::sqrt(result.frobenius);
+    return result;
+}
+
 } // namespace
 
 class TestCapture : public QObject {
@@ -33,13 +59,12 @@ private Q_SLOTS:
 
     void statisticsEqualTheReference() // tests/golden/gen/sample_reference.py
     {
-        const auto text = readTextFile(fs::path(QS_GOLDEN_DIR) / "sample" / "activations.json");
-        QVERIFY(text);
-        const auto golden = nlohmann::json::parse(*text);
+        const auto golden = reference();
         const auto dump = captured({.samples = 1, .seqLen = golden.at("tokens").get<Index>()});
         QVERIFY(dump);
         QCOMPARE(dump->tokenIds()->front()[5], golden.at("first_ids")[5].get<int>());
-        for (const auto& [layer, expected] : golden.at("modules").items()) {
+        for (const auto& [layer, windows] : golden.at("modules").items()) {
+            const auto& expected = windows[0];
             const auto stats = dump->stats(layer);
             QVERIFY2(stats, layer.c_str());
             QVERIFY(!(*stats)->hasHoldout());
@@ -50,6 +75,56 @@ private Q_SLOTS:
                 QVERIFY2(std::abs((*stats)->fit.channels.sumsq[c] - sum) <= 1e-4 * sum, layer.c_str());
                 QVERIFY2(std::abs(largest[c] - most) <= 1e-4 * most, layer.c_str());
                 QVERIFY(std::abs((*stats)->fit.gram(static_cast<Index>(c), static_cast<Index>(c)) - sum) <= 1e-4 * sum);
+            }
+        }
+    }
+
+    void partsEqualTheReference_data()
+    {
+        QTest::addColumn<quint64>("seed");
+        QTest::addColumn<int>("heldOut");
+        // Part of the format's promise: the same seed holds out the same windows everywhere.
+        QTest::newRow("the first window is held out") << quint64{0} << 0;
+        QTest::newRow("the second window is held out") << quint64{3} << 1;
+    }
+    /// Two windows, one in each part, against tests/golden/gen/sample_reference.py. The Frobenius norm and u'Gu see every
+    /// element of the Gram beside the diagonal. Sums that may cancel are held against their Cauchy-Schwarz bound.
+    void partsEqualTheReference()
+    {
+        QFETCH(quint64, seed);
+        QFETCH(int, heldOut);
+        constexpr double kRelative = 1e-5;
+        const auto golden = reference();
+        const auto length = golden.at("tokens").get<Index>();
+        const auto dump = captured({.samples = 2, .seqLen = length, .seed = seed});
+        QVERIFY(dump);
+        const auto near
+            = [](double value, double expected, double size) { return std::abs(value - expected) <= kRelative * size; };
+        for (const auto& [layer, windows] : golden.at("modules").items()) {
+            const auto stats = dump->stats(layer);
+            QVERIFY2(stats, layer.c_str());
+            for (const int window : {0, 1}) {
+                const stats::InputPart& part = window == heldOut ? (*stats)->holdout : (*stats)->fit;
+                const auto& expected = windows[static_cast<std::size_t>(window)];
+                const QByteArray where = QByteArray::fromStdString(layer) + ", window " + QByteArray::number(window);
+                QCOMPARE(part.count(), length);
+                const auto count = static_cast<double>(length);
+                for (std::size_t c = 0; c < part.channels.sum.size(); ++c) {
+                    const auto value = [&](const char* name) { return expected.at(name).at(c).get<double>(); };
+                    const double second = value("sum_x2"), fourth = value("m4");
+                    QVERIFY2(near(part.channels.sum[c], value("sum"), std::sqrt(count * second)), where);
+                    QVERIFY2(near(part.channels.sumsq[c], second, second), where);
+                    QVERIFY2(near(part.channels.m3[c], value("m3"), std::sqrt(second * fourth)), where);
+                    // A relative error of x counts twice as much in x^4 as in x^2.
+                    QVERIFY2(near(part.channels.m4[c], fourth, 2.0 * fourth), where);
+                }
+                const auto& gram = expected.at("gram");
+                const auto [trace, frobenius, quadratic] = invariants(part.gram);
+                for (const auto& [name, value] :
+                    {std::pair("trace", trace), {"frobenius", frobenius}, {"quadratic", quadratic}}) {
+                    const auto exact = gram.at(name).get<double>();
+                    QVERIFY2(near(value, exact, exact), where + ", " + name + ": " + QByteArray::number(value / exact - 1.0));
+                }
             }
         }
     }

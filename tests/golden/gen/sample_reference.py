@@ -15,8 +15,11 @@ logits.json            two windows: ids, the natural-log NLL of every predicted
                        some positions, base64 of little-endian float32; and the
                        perplexity on evaluation.txt: windows of 512 tokens side
                        by side, 511 predictions each, tail dropped, no BOS.
-activations.json       for the first 512 tokens of calibration.txt: per input
-                       channel of three projections the sum of x^2 and max |x|.
+activations.json       for the first two windows of 512 tokens of calibration.txt,
+                       each run by itself: per input channel of three projections
+                       the sums of x, x^2, x^3, x^4 and max |x|; and of the Gram
+                       matrix G = sum x x^T its trace, Frobenius norm and u^T G u,
+                       where u_j = ((37 j + 11) mod 101) / 50 - 1, j from 0.
 """
 
 import argparse
@@ -106,20 +109,30 @@ def main():
                        "tokens_predicted": count, "mean_nll": round(total / count, 8),
                        "perplexity": round(math.exp(total / count), 6)}})
 
-    kept = {}
+    kept = {name: [] for name in MODULES}
     modules = dict(model.named_modules())
     hooks = [modules[name].register_forward_pre_hook(
-        lambda _, x, name=name: kept.__setitem__(name, x[0][0].double())) for name in MODULES]
-    run(calibration[:CONTEXT])
+        lambda _, x, name=name: kept[name].append(x[0][0].double())) for name in MODULES]
+    for s in (0, CONTEXT):
+        run(calibration[s:s + CONTEXT])
     for hook in hooks:
         hook.remove()
+
+    def statistics(x):
+        gram = x.T @ x
+        u = ((37 * torch.arange(x.shape[1]) + 11) % 101).double() / 50 - 1
+        return {"sum": f32(x.sum(0).tolist()), "sum_x2": f32(x.square().sum(0).tolist()),
+                "m3": f32(x.pow(3).sum(0).tolist()), "m4": f32(x.pow(4).sum(0).tolist()),
+                "max_abs": f32(x.abs().amax(0).tolist()),
+                "gram": {"trace": gram.trace().item(), "frobenius": gram.norm().item(),
+                         "quadratic": (u @ gram @ u).item()}}
+
     write(args.out, "activations.json", {
-        "versions": versions, "window": "calibration.txt, tokens 0 to 511",
+        "versions": versions, "text": "calibration.txt",
+        "windows": [f"tokens {s} to {s + CONTEXT - 1}" for s in (0, CONTEXT)],
         "tokens": CONTEXT, "calibration_tokens": len(calibration),
         "first_ids": calibration[:16],
-        "modules": {name: {"sum_x2": f32(x.square().sum(0).tolist()),
-                           "max_abs": f32(x.abs().amax(0).tolist())}
-                    for name, x in kept.items()}})
+        "modules": {name: [statistics(x) for x in windows] for name, windows in kept.items()}})
     print("mean nll", total / count, "perplexity", math.exp(total / count), "over", count)
 
 
