@@ -38,9 +38,18 @@ template <class T> bool readNumber(std::string_view text, T& value)
     return error == std::errc{} && end == text.data() + text.size();
 }
 
-/// "a whole number from 2 to 8, or auto".
+/// An Int that may be automatic: intValue() reads "auto" as 0, so that 0 is not a value of its own.
+bool takesAuto(const ParameterSpec& spec)
+{
+    return spec.type == ParameterType::Int && contains(spec.choices, kAuto);
+}
+
+/// "a whole number from 2 to 8", "-1, a number of columns from 1 to 4096, or auto".
 std::string allowedText(const ParameterSpec& spec)
 {
+    if (takesAuto(spec) && spec.min == -1)
+        return fmt::format("-1, a number{} from 1 to {}, or {}", spec.unit.empty() ? "" : " of " + spec.unit, number(spec.max),
+            joinNames(spec.choices));
     std::string text;
     switch (spec.type) {
     case ParameterType::Bool: return "true or false";
@@ -70,8 +79,7 @@ tl::unexpected<Error> notAllowed(const ParameterSpec& spec, std::string_view val
         place(where, spec), std::move(hint));
 }
 
-/// The value in the form that the declaration asks for: whole doubles become Int, Int becomes Real, 0 becomes "auto" where that
-/// is how the declaration calls it.
+/// The value in the form that the declaration asks for: whole doubles become Int, Int becomes Real.
 Expected<ParameterValue> convert(const ParameterSpec& spec, const ParameterValue& value, std::string_view where)
 {
     switch (spec.type) {
@@ -112,8 +120,8 @@ Expected<ParameterValue> convert(const ParameterSpec& spec, const ParameterValue
         } else {
             break;
         }
-        if (whole == 0 && contains(spec.choices, kAuto))
-            return ParameterValue(std::string(kAuto));
+        if (whole == 0 && takesAuto(spec))
+            break;
         if (spec.min != spec.max && (static_cast<double>(whole) < spec.min || static_cast<double>(whole) > spec.max))
             break;
         return ParameterValue(whole);

@@ -31,7 +31,7 @@ struct ParameterSpec {
 };
 
 /// Values of a stage's parameters; defaults are filled in by resolve(). An Int whose declaration accepts "auto" holds that text
-/// until a width resolves it (a given 0 is turned into it); intValue() reads it as 0.
+/// until a width resolves it; intValue() reads it as 0, which resolve() and parseValue() therefore refuse.
 using Parameters = std::map<std::string, ParameterValue>;
 
 /// Checks names, types and ranges against the declaration and fills in defaults. A whole number is taken for a Real, 4.0 for an

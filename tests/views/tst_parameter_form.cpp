@@ -23,7 +23,7 @@ std::vector<ParameterSpec> specs()
 {
     ParameterSpec bits{"bits", ParameterType::Int, std::int64_t{4}, 2, 8, {}, "bits", "Code width"};
     ParameterSpec damp{"damp", ParameterType::Real, 0.01, 1e-4, 1, {}, {}, "Damping", true};
-    ParameterSpec group{"group", ParameterType::Int, std::int64_t{0}, -1, 65536, {"auto"}, "columns", "Group"};
+    ParameterSpec group{"group", ParameterType::Int, std::string("auto"), -1, 65536, {"auto"}, "columns", "Group"};
     ParameterSpec grid{"grid", ParameterType::Choice, std::string("a"), 0, 0, {"a", "b"}, {}, "Grid"};
     ParameterSpec seed{"seed", ParameterType::Int, std::int64_t{0}, 0, 0, {}, {}, "Seed", false, true};
     return {bits, damp, group, grid, seed};

@@ -86,6 +86,7 @@ private Q_SLOTS:
     void adaptiveMaskIsRefused();
     void automaticGroup_data();
     void automaticGroup();
+    void groupOfNothingIsRefused();
     void badGroupNamesLayer();
     void badWeightNamesRowAndGroup();
     void clippingIsNeverWorse_data();
@@ -324,6 +325,18 @@ void RoundingTest::automaticGroup()
     QCOMPARE(recipe::intValue(resolved, "bits"), std::int64_t{4});
     const auto clipped = makeStage(m_registry, "int", {{"group", text("tensor")}, {"clip", text("awq")}});
     QVERIFY(!clipped && clipped.error().line().find("set clip=none") != std::string::npos);
+}
+
+void RoundingTest::groupOfNothingIsRefused()
+{
+    const auto weights = makeStage(m_registry, "int", {{"group", whole(0)}});
+    QVERIFY(!weights);
+    QCOMPARE(QString::fromStdString(weights.error().message),
+        QString("group=0 is not allowed: it takes -1, a number of columns from 1 to 1048576, or auto"));
+    const auto inputs = makeStage(m_registry, "act", {{"a_granularity", text("token-group")}, {"a_group", whole(0)}});
+    QVERIFY(!inputs);
+    QCOMPARE(QString::fromStdString(inputs.error().message),
+        QString("a_group=0 is not allowed: it takes -1, a number of channels from 1 to 1048576, or auto"));
 }
 
 void RoundingTest::badGroupNamesLayer()

@@ -315,7 +315,12 @@ inline void fill(StageRegistry& registry)
         });
     addStage(registry, "grid", Slot::Grid,
         {{.name = "bits", .type = P::Int, .defaultValue = std::int64_t{4}, .min = 2, .max = 8},
-            {.name = "group", .type = P::Int, .defaultValue = std::int64_t{0}, .min = -1, .max = 65536, .choices = {"auto"}}},
+            {.name = "group",
+                .type = P::Int,
+                .defaultValue = std::string("auto"),
+                .min = -1,
+                .max = 65536,
+                .choices = {"auto"}}},
         {}, [](const Parameters& p) -> Expected<StageInstance> {
             StageInstance instance;
             instance.grid = std::make_shared<const TestGrid>(static_cast<int>(intValue(p, "bits")), intValue(p, "group"));

@@ -28,10 +28,11 @@ ParameterSpec group()
 {
     return {.name = "group",
         .type = ParameterType::Int,
-        .defaultValue = std::int64_t{0},
+        .defaultValue = std::string("auto"),
         .min = -1,
         .max = 4096,
-        .choices = {"auto"}};
+        .choices = {"auto"},
+        .unit = "columns"};
 }
 ParameterSpec share()
 {
@@ -68,8 +69,10 @@ private Q_SLOTS:
         QVERIFY(p.at("bits") == ParameterValue(std::int64_t{3}));
         QVERIFY(p.at("damp") == ParameterValue(1.0));
         QVERIFY(p.at("group") == ParameterValue(std::string("auto")));
-        QS_REQUIRE(zero, resolve({group()}, {{"group", std::int64_t{0}}}, "x"));
-        QVERIFY(zero == (Parameters{{"group", std::string("auto")}}));
+        for (const ParameterValue& zero :
+            {ParameterValue(std::int64_t{0}), ParameterValue(0.0)}) // auto reads as 0, 0 is refused
+            QS_FAILS(InvalidArgument, "group=0 is not allowed: it takes -1, a number of columns from 1 to 4096, or auto",
+                resolve({group()}, {{"group", zero}}, "x"));
     }
 
     void refuses_data()
@@ -89,6 +92,8 @@ private Q_SLOTS:
                                   << "whole number";
         QTest::newRow("empty") << 0 << ""
                                << "whole number";
+        QTest::newRow("zero") << 1 << "0"
+                              << "group=0 is not allowed: it takes -1, a number of columns from 1 to 4096, or auto";
         QTest::newRow("word") << 1 << "all"
                               << "or auto";
         QTest::newRow("comma") << 2 << "0,5"
