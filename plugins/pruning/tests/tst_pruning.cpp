@@ -36,6 +36,7 @@ private Q_SLOTS:
     void sparseGptAgainstNumpy_data();
     void sparseGptAgainstNumpy();
     void wandaRowsHaveTheSameCount();
+    void wandaDoesNotSeeScales_data();
     void wandaDoesNotSeeScales();
     void wandaOnEqualNormsIsMagnitudePerRow();
     void groupsKeepTheirCount_data();
@@ -189,15 +190,25 @@ void PruningTest::wandaRowsHaveTheSameCount()
         QCOMPARE(std::count(mask.keep.row(r).begin(), mask.keep.row(r).end(), std::uint8_t{0}), std::ptrdiff_t{45});
 }
 
+void PruningTest::wandaDoesNotSeeScales_data()
+{
+    QTest::addColumn<float>("ofW");
+    QTest::addColumn<float>("ofX");
+    QTest::newRow("powers of two: not even rounding differs") << 2.0F << 8.0F;
+    QTest::newRow("any factors") << 1.3F << 1.7F;
+}
+
 void PruningTest::wandaDoesNotSeeScales() // of a row of W, nor of all of X
 {
+    QFETCH(float, ofW);
+    QFETCH(float, ofX);
     Problem problem(92, 12, 64, 64);
     QS_REQUIRE(before, plan(problem, "wanda", {}));
     for (Index r = 0; r < 12; ++r)
         for (float& w : problem.W.row(r))
-            w *= static_cast<float>(1 << (r % 5));
+            w *= std::pow(ofW, static_cast<float>(r % 5));
     for (float& x : problem.X.values())
-        x *= 8.0F;
+        x *= ofX;
     QS_REQUIRE(after, plan(problem, "wanda", {}));
     QVERIFY(test::sameBits(before.keep, after.keep));
 }

@@ -144,6 +144,18 @@ private Q_SLOTS:
                 QCOMPARE(scaled(t, c), std::ldexp(q(t, c), static_cast<int>(t) - 4));
     }
 
+    void perTokenHasTheSameCodesAtAnyScale() // Q(a x) = a Q(x): the level of every element is the same
+    {
+        const RowMatrix x = qs::test::gaussianMatrix(8, 64, 43);
+        RowMatrix scaled(x.view()), q(x.view());
+        for (float& v : scaled.values())
+            v *= 1.7F;
+        quantizeActivations(scaled.mut(), {}, cpuBackend());
+        quantizeActivations(q.mut(), {}, cpuBackend());
+        for (std::size_t i = 0; i < q.values().size(); ++i)
+            QVERIFY(std::fabs(scaled.values()[i] - 1.7F * q.values()[i]) <= 1e-6F * std::fabs(scaled.values()[i]));
+    }
+
     void sameBitsForAnyThreadCount()
     {
         const RowMatrix x = qs::test::gaussianMatrix(301, 512, 44);
