@@ -134,15 +134,6 @@ public:
         return isValidUtf8(bytes) ? bytes : lossyUtf8(bytes);
     }
 
-    std::string tokenText(std::int32_t id) const override
-    {
-        if (!known(id))
-            return fmt::format("<no token {}>", id);
-        std::string bytes;
-        appendBytes(id, bytes);
-        return escapedUtf8(bytes);
-    }
-
 private:
     struct Run {
         explicit Run(const PreTokenizer& pre)

@@ -32,7 +32,6 @@ public:
     virtual std::vector<std::int32_t> encode(std::string_view utf8) const = 0;
     /// Text with special tokens included; unknown ids give nothing.
     virtual std::string decode(std::span<const std::int32_t> ids) const = 0;
-    virtual std::string tokenText(std::int32_t id) const = 0; ///< For display: bytes of one token, invalid UTF-8 shown as \xNN.
     virtual std::optional<std::int32_t> bos() const = 0;
     virtual bool addsBos() const = 0;
 };

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <mutex>
 #include <optional>
-#include <unordered_set>
 
 namespace qs::model {
 namespace fs = std::filesystem;
@@ -221,20 +220,6 @@ Expected<std::shared_ptr<const Model>> openModel(const fs::path& path)
     if (model->m_spec.name.empty())
         model->m_spec.name = displayName(path, folder);
     return std::shared_ptr<const Model>(std::move(model));
-}
-
-FileSize storedSize(const Model& model)
-{
-    std::unordered_set<const io::TensorInfo*> layers;
-    for (const LayerSpec& layer : model.spec().layers)
-        layers.insert(model.tensor(layer.weight));
-    FileSize size;
-    for (const io::TensorInfo& tensor : model.checkpoint().tensors())
-        if (!layers.contains(&tensor)) {
-            size.bytes += tensor.bytes;
-            size.elements += elementCount(tensor.shape).value_or(0);
-        }
-    return size;
 }
 
 } // namespace qs::model

@@ -45,11 +45,4 @@ public:
 ///          Format for a config.json whose folder has no tensors.
 Expected<std::shared_ptr<const Model>> openModel(const std::filesystem::path& path);
 
-/// Total stored bytes, and bits per weight, of the tensors that are not compressed layers: part of bits_file.
-struct FileSize {
-    std::uint64_t bytes = 0;
-    Index elements = 0;
-};
-FileSize storedSize(const Model& model);
-
 } // namespace qs::model

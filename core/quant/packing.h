@@ -37,15 +37,4 @@ Expected<std::vector<std::uint8_t>> unpackBits(
 /// One stream: codes [first, first + count) of `words` into `target`. No checks beyond assertions.
 void unpackStream(std::span<const std::uint32_t> words, Index first, Index count, int bits, std::uint8_t* target);
 
-/// Signed codes q in [-2^(bits-1), 2^(bits-1) - 1] to the unsigned q + 2^(bits-1) that compressed-tensors stores, and back.
-/// This offset is used for asymmetric weights and for zero points as well.
-inline std::uint8_t toOffsetBinary(int code, int bits)
-{
-    return static_cast<std::uint8_t>(code + (1 << (bits - 1)));
-}
-inline int fromOffsetBinary(std::uint8_t code, int bits)
-{
-    return static_cast<int>(code) - (1 << (bits - 1));
-}
-
 } // namespace qs::quant

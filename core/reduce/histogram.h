@@ -25,7 +25,6 @@ struct Histogram {
     std::uint64_t nonFinite() const { return nan + positiveInf + negativeInf; }
     std::uint64_t finite() const;
     double binWidth() const { return counts.empty() ? 0.0 : (hi - lo) / static_cast<double>(counts.size()); }
-    double binCentre(Index bin) const { return lo + (static_cast<double>(bin) + 0.5) * binWidth(); }
 };
 
 /// Histogram with `bins` >= 1 bins over `range`, or over the finite extrema. Equal extrema are widened by half a unit on both

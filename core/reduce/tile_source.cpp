@@ -35,28 +35,6 @@ private:
     std::shared_ptr<const RowMatrix> m_matrix;
 };
 
-class ReaderTiles final : public TileSource {
-public:
-    ReaderTiles(Index rows, Index cols, RowReader reader)
-        : TileSource(rows, cols)
-        , m_reader(std::move(reader))
-    {
-    }
-
-protected:
-    Expected<MatrixView> band(Index row, Index count, RowMatrix& scratch) const override
-    {
-        if (scratch.rows() < count || scratch.cols() != cols())
-            scratch = RowMatrix(count, cols());
-        const MutMatrixView target = scratch.mut().rowRange(0, count);
-        QS_CHECK(m_reader(row, target));
-        return MatrixView(target);
-    }
-
-private:
-    RowReader m_reader;
-};
-
 /// What has been seen of the elements under the cells of a tile.
 struct Accumulator {
     Accumulator(Index width, Index height)
@@ -177,35 +155,6 @@ Expected<Tile> TileSource::tile(TileId id, Reduction reduction, const JobContext
 std::shared_ptr<const TileSource> matrixTiles(std::shared_ptr<const RowMatrix> matrix)
 {
     return std::make_shared<MatrixTiles>(std::move(matrix));
-}
-
-Expected<std::shared_ptr<const TileSource>> differenceTiles(
-    std::shared_ptr<const RowMatrix> W, std::shared_ptr<const RowMatrix> What)
-{
-    if (W->rows() != What->rows() || W->cols() != What->cols())
-        return fail(
-            Errc::Mismatch, fmt::format("shapes {} x {} and {} x {} differ", W->rows(), W->cols(), What->rows(), What->cols()));
-    const Index rows = W->rows(), cols = W->cols();
-    return readerTiles(
-        rows, cols, [W = std::move(W), What = std::move(What)](Index row, MutMatrixView target) -> Expected<void> {
-            for (Index r = 0; r < target.rows(); ++r)
-                for (Index c = 0; c < target.cols(); ++c)
-                    target(r, c) = (*W)(row + r, c) - (*What)(row + r, c);
-            return {};
-        });
-}
-
-std::shared_ptr<const TileSource> checkpointTiles(std::shared_ptr<const io::Checkpoint> checkpoint, io::TensorInfo tensor)
-{
-    const Index rows = tensor.rows(), cols = tensor.cols();
-    return readerTiles(rows, cols,
-        [checkpoint = std::move(checkpoint), tensor = std::move(tensor)](
-            Index row, MutMatrixView target) -> Expected<void> { return checkpoint->readRows(tensor, row, target); });
-}
-
-std::shared_ptr<const TileSource> readerTiles(Index rows, Index cols, RowReader reader)
-{
-    return std::make_shared<ReaderTiles>(rows, cols, std::move(reader));
 }
 
 } // namespace qs::reduce

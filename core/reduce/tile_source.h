@@ -3,12 +3,10 @@
 
 #include "core/base/error.h"
 #include "core/exec/job_context.h"
-#include "core/io/checkpoint.h"
 #include "core/tensor/matrix.h"
 
 #include <compare>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -47,7 +45,7 @@ struct Tile {
 
 /// Zoomable numbers of a matrix. Nothing is computed before a tile is asked for.
 ///
-/// Errors   InvalidArgument for a tile outside the matrix; Cancelled (polled per band of rows); those of the reader.
+/// Errors   InvalidArgument for a tile outside the matrix; Cancelled (polled per band of rows); those of band().
 /// Cost     O(elements under the tile).   Threads   const members may be called concurrently.
 class TileSource {
 public:
@@ -75,14 +73,5 @@ private:
 
 /// Over a matrix in memory.
 std::shared_ptr<const TileSource> matrixTiles(std::shared_ptr<const RowMatrix> matrix);
-/// Over W - What of two matrices of the same shape. Error Mismatch.
-Expected<std::shared_ptr<const TileSource>> differenceTiles(
-    std::shared_ptr<const RowMatrix> W, std::shared_ptr<const RowMatrix> What);
-/// Over a tensor of a checkpoint, decoded band by band when a tile is asked for; it is never held as a whole.
-/// The tensor is copied; the checkpoint is kept alive.
-std::shared_ptr<const TileSource> checkpointTiles(std::shared_ptr<const io::Checkpoint> checkpoint, io::TensorInfo tensor);
-/// Over anything that can decode rows [row, row + target.rows()) into float32; must allow concurrent calls.
-using RowReader = std::function<Expected<void>(Index row, MutMatrixView target)>;
-std::shared_ptr<const TileSource> readerTiles(Index rows, Index cols, RowReader reader);
 
 } // namespace qs::reduce

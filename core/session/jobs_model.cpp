@@ -121,10 +121,4 @@ void JobsModel::clearFinished()
     }
 }
 
-int JobsModel::unfinished() const
-{
-    return static_cast<int>(std::count_if(m_rows.begin(), m_rows.end(),
-        [](const JobInfo& job) { return job.state == JobState::Queued || job.state == JobState::Running; }));
-}
-
 } // namespace qs::session

@@ -22,7 +22,6 @@ public:
     QVariant headerData(int section, Qt::Orientation orientation, int role = Qt::DisplayRole) const override;
 
     void clearFinished();
-    int unfinished() const;
 
 private:
     void add(JobId id);

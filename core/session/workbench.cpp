@@ -126,7 +126,6 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
     m_sessionOpening = false;
     m_opened.set(std::move(opened));
     m_dump.reset();
-    m_dumpError = {};
     dropResults();
     m_ranking.clear();
     m_recentViews.clear();
@@ -209,7 +208,6 @@ void Workbench::openDump(const std::filesystem::path& path, std::optional<double
                                 durationText(*captureSeconds)));
                 return;
             }
-            m_dumpError = dump.error();
             Q_EMIT dumpChanged();
             if (m_ranking.ready())
                 return;
@@ -222,7 +220,6 @@ void Workbench::openDump(const std::filesystem::path& path, std::optional<double
 void Workbench::setDump(std::shared_ptr<const stats::CalibrationDump> dump, const std::filesystem::path& path)
 {
     m_dump = std::move(dump);
-    m_dumpError = {};
     dropResults();
     m_recentViews.clear();
     if (state().dump != path) {

@@ -60,7 +60,6 @@ public:
     /// The open model; while another one is being opened, still the one before.
     std::shared_ptr<const model::Model> model() const { return m_opened.value ? m_opened.value->model : nullptr; }
     const std::shared_ptr<const stats::CalibrationDump>& dump() const { return m_dump; }
-    const Error& dumpError() const { return m_dumpError; }
     std::shared_ptr<const recipe::Runner> runner() const { return m_runner; }
     const model::LayerSpec* currentLayer() const;
     const model::LayerSpec* layerSpec(model::LayerIndex layer) const;
@@ -150,7 +149,6 @@ private:
     bool m_sessionOpening = false; ///< Its model is on the way: nothing is measured with the one before.
     Loadable<OpenedModel> m_opened;
     std::shared_ptr<const stats::CalibrationDump> m_dump;
-    Error m_dumpError;
     std::shared_ptr<const recipe::Runner> m_runner;
     Loadable<Ranking> m_ranking;
     Loadable<Spectra> m_spectra;

@@ -78,8 +78,6 @@ private Q_SLOTS:
         QCOMPARE(t.encode("a<s>b"), (Ids{0, 4, 1}));
         QCOMPARE(t.encode("axb"), (Ids{2})); // no token for x, no unknown token: dropped first, as the reference does
         QCOMPARE(t.decode(Ids{2, 4, 3, 99, -1}), std::string("ab<s>aba"));
-        QCOMPARE(t.tokenText(3), std::string("aba"));
-        QCOMPARE(t.tokenText(99), std::string("<no token 99>"));
         QCOMPARE(t.vocabularySize(), qs::Index{5});
         QCOMPARE(t.description(),
             std::string("byte-level BPE, 5 tokens; 241 of the 243 bytes of UTF-8 have no token and are dropped, "

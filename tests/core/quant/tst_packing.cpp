@@ -40,9 +40,6 @@ private Q_SLOTS:
         // Eleven 3-bit codes: the last one spans both words.
         const std::vector<std::uint8_t> sevens(11, 7);
         QVERIFY((*packBits(sevens, 1, 11, 3, PackAxis::Columns) == std::vector<std::uint32_t>{0xffffffffU, 1U}));
-        QCOMPARE(toOffsetBinary(-8, 4), std::uint8_t{0});
-        QCOMPARE(toOffsetBinary(7, 4), std::uint8_t{15});
-        QCOMPARE(fromOffsetBinary(0, 8), -128);
     }
 
     void compressedTensors_data()
@@ -58,7 +55,7 @@ private Q_SLOTS:
         const auto shape = golden.at("shape").get<std::vector<Index>>();
         std::vector<std::uint8_t> codes;
         for (const std::int8_t value : fromHexAs<std::int8_t>(golden.at("values_i8_hex")))
-            codes.push_back(toOffsetBinary(value, bits));
+            codes.push_back(static_cast<std::uint8_t>(value + (1 << (bits - 1)))); // q + 2^(bits-1) is stored
         for (const auto& [axis, key] :
             {std::pair(PackAxis::Columns, "packed_dim1_u32le_hex"), std::pair(PackAxis::Rows, "packed_dim0_u32le_hex")}) {
             const auto expected = fromHexAs<std::uint32_t>(golden.at(key));

@@ -33,7 +33,7 @@ private Q_SLOTS:
         QCOMPARE(h.negativeInf, std::uint64_t{2});
         QCOMPARE(h.nonFinite(), std::uint64_t{4});
         QCOMPARE(h.mean, 1.6);
-        QCOMPARE(h.binCentre(0), 0.5);
+        QCOMPARE(h.binWidth(), 1.0);
         const Histogram narrow = histogram(values, 2, std::pair(0.25, 1.25));
         QCOMPARE(narrow.counts, (Counts{1, 1}));
         QCOMPARE(narrow.below, std::uint64_t{1});
