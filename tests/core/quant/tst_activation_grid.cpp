@@ -150,8 +150,8 @@ private Q_SLOTS:
         RowMatrix scaled(x.view()), q(x.view());
         for (float& v : scaled.values())
             v *= 1.7F;
-        quantizeActivations(scaled.mut(), {}, cpuBackend());
-        quantizeActivations(q.mut(), {}, cpuBackend());
+        quantizeActivations(scaled.mut(), {}, 0, cpuBackend());
+        quantizeActivations(q.mut(), {}, 0, cpuBackend());
         for (std::size_t i = 0; i < q.values().size(); ++i)
             QVERIFY(std::fabs(scaled.values()[i] - 1.7F * q.values()[i]) <= 1e-6F * std::fabs(scaled.values()[i]));
     }
