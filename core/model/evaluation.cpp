@@ -198,6 +198,7 @@ std::map<std::string, std::string> protocolOf(const TokenizedText& text, const B
         {"bos", text.bos ? "once, before the text, as the tokenizer adds it" : "none, as the tokenizer adds none"},
         {"logits", "float32; log-sum-exp and sums in float64"},
         {"kl", "sum p ln(p / q), p the reference, mean over predicted tokens; standard error over tokens"},
+        {"kl_p99", "nearest rank: the ceil(0.99 n)-th smallest of the n predicted tokens"},
         {"delta_nll_se", "paired over windows"},
         {"backend", backend.name() + ": " + backend.version()},
     };

@@ -17,7 +17,7 @@ struct EvalOptions {
 
 /// Scores of one candidate on a text. Windows do not overlap, each predicts seqLen - 1 tokens, the tail is dropped.
 ///   perplexity = exp(nll), perplexity_se = ppl * sd(token nll) / sqrt(n); KL = sum p ln(p / q), p the reference, per predicted
-///   token.
+///   token. kl_p99 = the ceil(0.99 n)-th smallest of the n tokens' KL (nearest rank, no interpolation).
 struct EvalScores {
     double perplexity = 0, perplexitySe = 0, nll = 0;
     Index tokens = 0; ///< Predicted tokens.

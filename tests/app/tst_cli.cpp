@@ -335,6 +335,7 @@ private Q_SLOTS:
         const QJsonObject protocol = json[QStringLiteral("protocol")].toObject();
         QCOMPARE(protocol[QStringLiteral("policy")].toString(), QStringLiteral("float"));
         QCOMPARE(protocol[QStringLiteral("seq_len")].toInt(), 512); // a number
+        QVERIFY(protocol[QStringLiteral("kl_p99")].toString().startsWith(QStringLiteral("nearest rank")));
         QVERIFY(protocol[QStringLiteral("producer")].toString().startsWith(QStringLiteral("quantscope")));
         QVERIFY(json[QStringLiteral("canonical")].toString().contains(QStringLiteral("bits=3")));
 

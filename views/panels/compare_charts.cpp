@@ -315,7 +315,7 @@ void ComparePanel::fillScores()
         {tr("KL, nats"), tr("Mean over predicted tokens of Σ p ln(p / q), p the float model, q the candidate"),
             MetricColumn::Kind::Number},
         {tr("± se, nats"), tr("Standard error of the mean KL: sd(KL) / √n"), MetricColumn::Kind::Number},
-        {tr("p99, nats"), tr("KL: 99 % of the tokens have a smaller KL"), MetricColumn::Kind::Number},
+        {tr("p99, nats"), tr("KL: 99 % of the tokens have at most this one (nearest rank)"), MetricColumn::Kind::Number},
         {tr("top-1"), tr("Same top-1: tokens whose most likely token agrees with float / all predicted tokens"),
             MetricColumn::Kind::Percent},
         {tr("Δ nll, nats"), tr("Mean negative log likelihood minus that of float, paired over windows"),
