@@ -55,8 +55,9 @@ json qsurToJson(const Qsur& q)
 json hessianToJson(const HessianReport& h, bool withVectors)
 {
     json out = {{"trace", number(h.trace)}, {"lambda_max", number(h.lambdaMax)}, {"lambda_min", optionalNumber(h.lambdaMin)},
-        {"rank", optionalCount(h.rank)}, {"condition", optionalNumber(h.condition)}, {"dead_channels", h.dead.size()},
-        {"dead_channel_list", h.dead}, {"tokens_per_channel", number(h.tokensPerChannel)}, {"tokens", h.tokens},
+        {"rank", optionalCount(h.rank)}, {"condition", optionalNumber(h.condition)},
+        {"condition_live", optionalNumber(h.conditionLive)}, {"dead_channels", h.dead.size()}, {"dead_channel_list", h.dead},
+        {"tokens_per_channel", number(h.tokensPerChannel)}, {"tokens", h.tokens},
         {"effective_rank", h.eigenvalues.empty() ? json(nullptr) : number(h.effectiveRank)}, {"verdict", h.verdict}};
     json damping = json::array();
     for (const HessianReport::Damping& d : h.damping)

@@ -41,6 +41,7 @@ std::string verdictOf(const HessianReport& report, double sinkShare)
     const auto add = [&text](const std::string& sentence) { text += (text.empty() ? "" : " ") + sentence; };
     const Index live = report.live();
     const char* const which = report.dead.empty() ? "" : "live ";
+    const char* const of = report.dead.empty() ? "" : " of the live channels";
     const double tokensPerChannel = static_cast<double>(report.tokens) / static_cast<double>(std::max<Index>(1, live));
     if (live == 0)
         return "No channel ever fires: the layer's output does not depend on its weights.";
@@ -56,12 +57,12 @@ std::string verdictOf(const HessianReport& report, double sinkShare)
     else if (tokensPerChannel < 4.0)
         add(fmt::format("Only {:.1f} tokens per {}channel: the small eigenvalues are noise; capture at least {} tokens.",
             tokensPerChannel, which, 4 * live));
-    else if (report.condition && *report.condition < 1e4)
-        add(fmt::format("Well determined: condition {} with {:.1f} tokens per {}channel.", conditionText(*report.condition),
-            tokensPerChannel, which));
-    else if (report.condition)
-        add(fmt::format("Determined but stretched: condition {}; a few directions carry most of the energy.",
-            conditionText(*report.condition)));
+    else if (report.conditionLive && *report.conditionLive < 1e4)
+        add(fmt::format("Well determined: condition {}{} with {:.1f} tokens per {}channel.",
+            conditionText(*report.conditionLive), of, tokensPerChannel, which));
+    else if (report.conditionLive)
+        add(fmt::format("Determined but stretched: condition {}{}; a few directions carry most of the energy.",
+            conditionText(*report.conditionLive), of));
     else
         add(fmt::format("{:.1f} tokens per {}channel; the spectrum was not computed.", tokensPerChannel, which));
     if (sinkShare > stats::kMostlySinks) {
@@ -73,7 +74,7 @@ std::string verdictOf(const HessianReport& report, double sinkShare)
     }
     const auto usual = std::find_if(
         report.damping.begin(), report.damping.end(), [](const HessianReport::Damping& d) { return d.damp == 0.01; });
-    if (usual != report.damping.end() && (!report.condition || *report.condition > 2.0 * usual->condition))
+    if (usual != report.damping.end() && (!report.conditionLive || *report.conditionLive > 2.0 * usual->condition))
         add(fmt::format("Damping of 0.01 brings the condition to {}.", conditionText(usual->condition)));
     if (!report.dead.empty())
         add(fmt::format("{} channel{} never fire{}: weights on {} may be set to 0.", report.dead.size(),
@@ -113,7 +114,9 @@ Expected<HessianReport> analyzeHessian(
         report.lambdaMax = values.front();
         report.lambdaMin = values.back();
         report.rank = linalg::numericalRank(values);
-        report.condition = linalg::conditionNumber(values);
+        report.conditionLive = linalg::conditionNumber(values);
+        if (report.dead.empty())
+            report.condition = report.conditionLive;
         double sum = 0, entropy = 0;
         for (const double value : values)
             sum += std::max(0.0, value);

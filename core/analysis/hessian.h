@@ -20,8 +20,12 @@ struct HessianReport {
     std::optional<double> lambdaMin; ///< Of the live channels; absent where the spectrum was not computed.
     std::vector<double> eigenvalues; ///< Of the live channels, descending; empty above HessianOptions::spectrumLimit.
     std::optional<Index> rank; ///< Eigenvalues above 1e-7 of the largest; absent without the spectrum.
-    std::optional<double>
-        condition; ///< lambda_max / lambda_min of the live channels, undamped; absent when the rank is deficient or unknown.
+    /// lambda_max / lambda_min of C, undamped; absent when C is singular (deficient rank or a dead channel) or its rank
+    /// unknown.
+    std::optional<double> condition;
+    /// The same of the live channels, what solvers work with; absent when these are dependent or their rank unknown. Equal to
+    /// `condition` where no channel is dead.
+    std::optional<double> conditionLive;
     std::vector<Index> dead; ///< Channels with C_jj = 0. They are set aside: solvers set their weights to 0.
     Index live() const { return dims - static_cast<Index>(dead.size()); }
     double tokensPerChannel = 0;

@@ -33,7 +33,8 @@ struct LayerRow {
     double maxOverMedian = std::numeric_limits<double>::quiet_NaN(); ///< Of the input channels' max |x|.
     double kurtosis = std::numeric_limits<double>::quiet_NaN(); ///< Of the inputs, centred and pooled.
     double tokensPerChannel = std::numeric_limits<double>::quiet_NaN(); ///< Calibration tokens / input channels.
-    double condition = std::numeric_limits<double>::quiet_NaN(); ///< Of C, undamped; infinite where the rank is deficient.
+    double condition
+        = std::numeric_limits<double>::quiet_NaN(); ///< Of the live part of C, undamped; infinite where it is deficient.
     double qsur = std::numeric_limits<double>::quiet_NaN(); ///< r of the inputs.
     double lostBits = std::numeric_limits<double>::quiet_NaN(); ///< Per channel, of the inputs.
     /// Error under the compared pipelines A, B, C ... where they were run over all layers.

@@ -62,7 +62,7 @@ struct Ranking {
 
 /// What the spectrum of a layer's input says; costs an eigen-decomposition per input, so it is computed when asked for.
 struct InputSpectrum {
-    double condition = 0; ///< Infinite where the rank is deficient.
+    double condition = 0; ///< Of the live channels; infinite where these are dependent.
     double qsur = 0, lostBits = 0; ///< NaN where no volume is defined.
 };
 using Spectra = std::vector<std::optional<InputSpectrum>>; ///< By LayerIndex; nothing for layers without calibration.

@@ -256,7 +256,7 @@ Expected<Spectra> inputSpectra(
             constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
             spectrum = InputSpectrum{kNaN, kNaN, kNaN};
             if (analysed.hessian->rank)
-                spectrum->condition = analysed.hessian->condition.value_or(std::numeric_limits<double>::infinity());
+                spectrum->condition = analysed.hessian->conditionLive.value_or(std::numeric_limits<double>::infinity());
             if (analysed.qsur) {
                 spectrum->qsur = analysed.qsur->r;
                 spectrum->lostBits = analysed.qsur->lostBits;

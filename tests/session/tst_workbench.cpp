@@ -204,7 +204,7 @@ private Q_SLOTS:
             const auto& input = *view->analysis.input;
             QCOMPARE(row.qsur, input.qsur->r);
             QCOMPARE(row.lostBits, input.qsur->lostBits);
-            QCOMPARE(row.condition, input.hessian->condition.value_or(std::numeric_limits<double>::infinity()));
+            QCOMPARE(row.condition, input.hessian->conditionLive.value_or(std::numeric_limits<double>::infinity()));
             QCOMPARE(row.kurtosis, input.outliers.kurtosis);
             QCOMPARE(row.maxOverMedian, input.outliers.maxOverMedian);
             QCOMPARE(row.tokensPerChannel, input.hessian->tokensPerChannel);

@@ -32,8 +32,8 @@ QString verdictText(const analysis::HessianReport& report)
             text.replace(match.capturedStart(1), match.capturedLength(1), humanText(value));
     };
     const QString number = QStringLiteral("(\\d+(?:\\.\\d+)?(?:e[+-]\\d+)?)");
-    if (report.condition)
-        exact(QStringLiteral("condition ") + number, *report.condition);
+    if (report.conditionLive)
+        exact(QStringLiteral("condition ") + number, *report.conditionLive);
     for (const auto& step : report.damping)
         if (step.damp == kUsualDamp)
             exact(QStringLiteral("the condition to ") + number, step.condition);
@@ -44,6 +44,20 @@ QString verdictText(const analysis::HessianReport& report)
     for (auto match = plain.match(text); match.hasMatch(); match = plain.match(text))
         text.replace(match.capturedStart(), match.capturedLength(), integerText(match.captured().toLongLong()));
     return text;
+}
+
+/// Where channels are dead, C is singular, but solvers set them aside: then the number is of the rest, and its name says so.
+NumberList::Item conditionItem(const analysis::HessianReport& h)
+{
+    const QString formula = QObject::tr("λ max / λ min: how much an error in a weak direction is amplified");
+    if (!h.rank)
+        return {QObject::tr("condition, undamped"), QStringLiteral("–"), formula};
+    if (h.dead.empty() || !h.conditionLive)
+        return {QObject::tr("condition, undamped"),
+            h.conditionLive ? humanText(*h.conditionLive) : QObject::tr("rank deficient"), formula};
+    return {QObject::tr("condition, live channels"), humanText(*h.conditionLive),
+        QObject::tr("%1, undamped, of the channels that are not dead; C with them is singular and has no condition")
+            .arg(formula)};
 }
 
 } // namespace
@@ -103,14 +117,14 @@ void HessianPanel::refresh(const session::LayerView& view)
             h.rank && *h.rank < h.live() ? "warning" : nullptr},
         {tr("effective rank"), humanText(h.effectiveRank),
             tr("exp(−Σ p ln p), p = λ / Σ λ: how many directions share the energy")},
-        {tr("condition, undamped"), h.condition ? humanText(*h.condition) : tr("rank deficient"),
-            tr("λ max / λ min: how much an error in a weak direction is amplified")},
+        conditionItem(h),
         {tr("trace"), humanText(h.trace), tr("Σ C_jj = mean |x|²")},
         {tr("λ max"), humanText(h.lambdaMax), tr("largest eigenvalue of C, units of x²")},
         {tr("λ min"), h.lambdaMin && *h.lambdaMin <= 0 ? QStringLiteral("0") : optional(h.lambdaMin),
             h.lambdaMin && *h.lambdaMin <= 0
                 ? tr("smallest eigenvalue of C: computed as %1, which is 0 to rounding").arg(humanText(*h.lambdaMin))
-                : tr("smallest eigenvalue of C, units of x²")},
+                : h.dead.empty() ? tr("smallest eigenvalue of C, units of x²")
+                                 : tr("smallest eigenvalue of C without the dead channels, units of x²")},
         {tr("share of the largest"), h.trace > 0 ? session::percentText(h.lambdaMax / h.trace) : QStringLiteral("–"),
             tr("λ max / trace")},
         {tr("dead channels"), integerText(static_cast<Index>(h.dead.size())),

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/analysis/hessian.h"
+#include "core/analysis/layer_analysis.h"
 #include "core/linalg/factor.h"
 #include "tests/support/synthetic.h"
 
 #include <QtTest>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 using namespace qs::analysis;
 using qs::cpuBackend;
@@ -26,7 +28,8 @@ private Q_SLOTS:
         QCOMPARE(h->trace, 4.0);
         QVERIFY(std::fabs(h->lambdaMax - 3.0) < 1e-14);
         QCOMPARE(*h->rank, Index{2});
-        QVERIFY(h->condition && std::fabs(*h->condition - 3.0) < 1e-13); // of the live channels
+        QVERIFY(!h->condition); // singular, but the live channels are not
+        QVERIFY(h->conditionLive && std::fabs(*h->conditionLive - 3.0) < 1e-13);
         QCOMPARE(h->eigenvalues.size(), std::size_t{2});
         QCOMPARE(h->dead, std::vector<Index>{2});
         QCOMPARE(h->tokensPerChannel, 10.0);
@@ -58,7 +61,14 @@ private Q_SLOTS:
         QCOMPARE(h->live(), Index{46});
         QCOMPARE(*h->rank, Index{46});
         QCOMPARE(h->eigenvalues, alone->eigenvalues);
-        QCOMPARE(*h->condition, *alone->condition);
+        QVERIFY(!h->condition && h->conditionLive && alone->condition);
+        QCOMPARE(*h->conditionLive, *alone->condition);
+        QCOMPARE(*alone->conditionLive, *alone->condition);
+        const auto json = hessianToJson(*h), json0 = hessianToJson(*alone);
+        QVERIFY(json["condition"].is_null());
+        QCOMPARE(json["condition_live"].get<double>(), *h->conditionLive);
+        QCOMPARE(json0["condition"], json0["condition_live"]);
+        QCOMPARE(json["dead_channels"].get<int>(), 18);
         for (std::size_t i = 0; i < h->damping.size(); ++i) {
             const auto factor = qs::linalg::dampedInverseFactor(C, h->damping[i].damp, cpuBackend());
             QVERIFY(factor && factor->escalations == 0);
@@ -66,12 +76,13 @@ private Q_SLOTS:
             QCOMPARE(h->damping[i].condition, alone->damping[i].condition);
         }
         QVERIFY2(h->verdict.find("dependent") == std::string::npos, h->verdict.c_str());
+        QVERIFY2(h->verdict.find(" of the live channels") != std::string::npos, h->verdict.c_str());
         QVERIFY2(h->verdict.find("18 channels never fire") != std::string::npos, h->verdict.c_str());
         QVERIFY2(analyzeHessian(C, 40, cpuBackend())->verdict.find("40 tokens cannot determine 46 live channels")
                 != std::string::npos,
             "dead channels need no tokens");
         const auto silent = analyzeHessian(MatrixD(5, 5), 40, cpuBackend());
-        QVERIFY(silent && silent->damping.empty() && !silent->condition && *silent->rank == 0);
+        QVERIFY(silent && silent->damping.empty() && !silent->condition && !silent->conditionLive && *silent->rank == 0);
         QVERIFY2(silent->verdict.find("No channel ever fires") != std::string::npos, silent->verdict.c_str());
     }
 
@@ -108,7 +119,7 @@ private Q_SLOTS:
         const MatrixD C = qs::test::randomSecondMoment(8, 20, 112);
         const auto h = analyzeHessian(C, 8, cpuBackend());
         QCOMPARE(*h->rank, Index{8});
-        QVERIFY(!h->condition);
+        QVERIFY(!h->condition && !h->conditionLive);
         QVERIFY2(h->verdict.find("8 tokens cannot determine 20 channels") != std::string::npos, h->verdict.c_str());
     }
 
@@ -118,7 +129,7 @@ private Q_SLOTS:
         HessianOptions options;
         options.spectrumLimit = 299;
         const auto fast = analyzeHessian(C, 700, cpuBackend(), options), full = analyzeHessian(C, 700, cpuBackend());
-        QVERIFY(!fast->rank && !fast->condition && fast->eigenvalues.empty() && fast->damping.empty());
+        QVERIFY(!fast->rank && !fast->condition && !fast->conditionLive && fast->eigenvalues.empty() && fast->damping.empty());
         QVERIFY(std::fabs(fast->lambdaMax / full->lambdaMax - 1.0) < 1e-10);
         QCOMPARE(fast->trace, full->trace);
         QVERIFY(!fast->verdict.empty());
