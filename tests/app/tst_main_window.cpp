@@ -12,10 +12,12 @@
 #include "views/panels/parameter_form.h"
 #include "views/panels/pipeline_card.h"
 #include "views/panels/pipeline_editor.h"
+#include "views/panels/qsur_panel.h"
 #include "views/plot/plot_view.h"
 #include "views/widgets/row_scroll.h"
 #include "views/widgets/table_view.h"
 
+#include <QLabel>
 #include <QLineEdit>
 #include <QListWidget>
 #include <QMenu>
@@ -274,6 +276,16 @@ private Q_SLOTS:
         clickTab(QStringLiteral("Hessian"));
         QTRY_COMPARE_WITH_TIMEOUT(m_window->hessianPanel()->stateView()->message(), QString(), kLong);
         QVERIFY(!m_window->hessianPanel()->numbers()->value(QStringLiteral("rank")).isEmpty());
+        // As many tokens as channels: the covariance is singular, and the sentence gives what can be read all the same.
+        clickLayer("model.layers.1.mlp.down_proj");
+        clickTab(QStringLiteral("QSUR"));
+        const auto* qsur = m_window->qsurPanel();
+        QTRY_VERIFY2_WITH_TIMEOUT(
+            qsur->verdict()->text().startsWith(QStringLiteral("384 tokens span at most 383 of 384 channels")),
+            qPrintable(qsur->verdict()->text()), kLong);
+        const QString reading
+            = QStringLiteral("of 384 directions that vary r is ") + qsur->numbers()->value(QStringLiteral("r, subspace"));
+        QVERIFY2(qsur->verdict()->text().contains(reading), qPrintable(qsur->verdict()->text()));
 
         QTest::mouseClick(m_window->exportButton(), Qt::LeftButton);
         auto* dialogExport = m_window->findChild<ExportDialog*>();

@@ -23,11 +23,30 @@ namespace {
 
 constexpr double kNatsToBits = 1.4426950408889634;
 
-QString verdictOf(const analysis::Qsur& q)
+/// Of a singular covariance: why r is 0, and the readings that still tell layers apart. Says what the core's note says.
+QString singularVerdict(const analysis::Qsur& q, bool weights)
+{
+    const bool tooFew = q.samples > 0 && q.samples <= q.dims;
+    QString text = tooFew
+        ? (weights ? QObject::tr("%1 rows span at most %2 of %3 channels, so r is 0 whatever the transform.")
+                   : QObject::tr("%1 tokens span at most %2 of %3 channels, so r is 0 whatever the transform."))
+              .arg(integerText(q.samples), integerText(q.samples - 1), integerText(q.dims))
+        : QObject::tr("The covariance is singular (a channel is constant or a combination of others), so r is 0 whatever the "
+                      "transform.");
+    if (q.rank)
+        text += QObject::tr(" In the %1 of %2 directions that vary r is %3: %4 bits are lost in each.")
+                    .arg(integerText(*q.rank), integerText(q.dims), humanText(q.rSub), humanText(-std::log2(q.rSub)));
+    if (q.samples > 0)
+        text += QObject::tr(" Of the covariance shrunk towards equal variances r is %1.").arg(humanText(q.rShrunk));
+    if (tooFew && !weights)
+        text += QObject::tr(" Calibrate with more tokens than channels to have r itself.");
+    return text;
+}
+
+QString verdictOf(const analysis::Qsur& q, bool weights)
 {
     if (q.deficient)
-        return QObject::tr("The covariance is singular: r is 0 by definition. Read the shrunk and subspace values, or "
-                           "calibrate with more tokens.");
+        return singularVerdict(q, weights);
     const double best = std::max(q.ceilingScaling, q.ceilingRotation);
     QString text
         = QObject::tr("%1 of the box is used: %2 bits per channel are lost. ").arg(percentText(q.r), humanText(q.lostBits));
@@ -39,6 +58,8 @@ QString verdictOf(const analysis::Qsur& q)
     else
         text += QObject::tr("Scaling helps more (up to %1) than a rotation (%2).")
                     .arg(percentText(q.ceilingScaling), percentText(q.ceilingRotation));
+    if (!q.note.empty())
+        text += u' ' + QString::fromStdString(q.note);
     return text;
 }
 
@@ -145,7 +166,7 @@ void QsurPanel::draw()
     split.series.push_back(std::move(parts));
     m_split->setData(std::move(split));
 
-    m_verdict->setText(verdictOf(q) + (q.note.empty() ? QString() : u' ' + QString::fromStdString(q.note)));
+    m_verdict->setText(verdictOf(q, weights));
     std::vector<NumberList::Item> items{
         {tr("r"), humanText(q.r),
             tr("r = det(Σ)^(1/(2d)) / max_j √Σ_jj: the share of the quantization box that the data use, per channel")},
@@ -170,6 +191,13 @@ void QsurPanel::draw()
         {tr("sampling bias, nats"), q.samplingBias ? humanText(*q.samplingBias) : QStringLiteral("–"),
             tr("what too few samples alone pretend; not subtracted")},
     };
+    if (q.deficient) { // what is left to read
+        items.push_back({tr("r, subspace"), q.rank ? humanText(q.rSub) : QStringLiteral("–"),
+            tr("√((rank / d) GM(λ) / max_j Σ_jj), GM over the eigenvalues above 1e-7 of the largest")});
+        items.push_back({tr("rate, bits per channel"), humanText(q.rateBits),
+            tr("Σ log2(1 + 12 λ / Δ²) / (2d): signal above the noise of a 4-bit grid of 6 sd of the widest channel, Δ its "
+               "step")});
+    }
     m_numbers->set(items, 2);
 }
 

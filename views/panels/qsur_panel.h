@@ -16,6 +16,7 @@ public:
     explicit QsurPanel(PanelContext context, QWidget* parent = nullptr);
     PlotView* bars() const { return m_bars; }
     NumberList* numbers() const { return m_numbers; }
+    QLabel* verdict() const { return m_verdict; }
 
 protected:
     void refresh(const session::LayerView& view) override;
