@@ -1,88 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The command line as scripts use it: the built program, run from another folder, on the bundled sample.
-#include <QDir>
-#include <QFileInfo>
-#include <QJsonArray>
-#include <QJsonDocument>
-#include <QJsonObject>
-#include <QProcess>
-#include <QTemporaryDir>
-#include <QTest>
+#include "tests/app/cli_fixture.h"
+
 #include <QtEndian>
 
 #include <cmath>
 #include <csignal>
-#include <hdf5.h>
-#include <limits>
-#include <vector>
 
-namespace {
+using qs::test::kSample;
+using qs::test::Run;
+using qs::test::writeTokens;
 
-const QString kSample = QStringLiteral(QS_SAMPLE_DIR);
-
-struct Run {
-    int code = -1;
-    QByteArray out, err;
-    QJsonObject json() const { return QJsonDocument::fromJson(out).object(); }
-};
-
-/// A foreign dump: one dataset of raw tokens, with a NaN and an Inf among them.
-void writeTokens(const QString& path, const char* name, hsize_t tokens, hsize_t channels)
-{
-    std::vector<float> values(tokens * channels);
-    for (std::size_t i = 0; i < values.size(); ++i)
-        values[i]
-            = static_cast<float>(std::sin(0.7 * static_cast<double>(i)) + std::cos(0.013 * static_cast<double>(i * i % 977)));
-    values[700] = std::numeric_limits<float>::quiet_NaN();
-    values[901] = std::numeric_limits<float>::infinity();
-    const hid_t file = H5Fcreate(path.toUtf8().constData(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    const hsize_t extents[2] = {tokens, channels};
-    const hid_t space = H5Screate_simple(2, extents, nullptr);
-    const hid_t set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    QVERIFY(H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0);
-    H5Dclose(set);
-    H5Sclose(space);
-    H5Fclose(file);
-}
-
-} // namespace
-
-class TestCli : public QObject {
+class TestCli : public qs::test::CliTest {
     Q_OBJECT
 
 private:
-    QTemporaryDir m_folder;
-
-    Run run(const QStringList& arguments)
-    {
-        QProcess process;
-        process.setWorkingDirectory(m_folder.path());
-        process.start(QStringLiteral(QS_CLI), arguments);
-        Run result;
-        if (!process.waitForFinished(300000))
-            return result;
-        result.code = process.exitStatus() == QProcess::NormalExit ? process.exitCode() : -2;
-        result.out = process.readAllStandardOutput();
-        result.err = process.readAllStandardError();
-        return result;
-    }
-    QString at(const QString& name) const { return m_folder.filePath(name); }
-
-    /// A small dump of the sample, made once.
-    QString dump()
-    {
-        const QString path = at(QStringLiteral("dump.h5"));
-        if (!QFileInfo::exists(path)) {
-            const Run made = run(
-                {QStringLiteral("capture"), kSample, QStringLiteral("--text"), kSample + QStringLiteral("/calibration.txt"),
-                    QStringLiteral("--out"), path, QStringLiteral("--samples"), QStringLiteral("10"),
-                    QStringLiteral("--seq-len"), QStringLiteral("128"), QStringLiteral("--keep-tokens"), QStringLiteral("64")});
-            if (made.code != 0)
-                qWarning("%s", made.err.constData());
-        }
-        return path;
-    }
-
     /// The sample with a NaN in one tensor; empty where it could not be made.
     QString sampleWithNan(const QString& name, const QString& tensor)
     {
@@ -101,12 +33,6 @@ private:
     }
 
 private Q_SLOTS:
-    void initTestCase()
-    {
-        QVERIFY(m_folder.isValid());
-        QVERIFY2(QFileInfo::exists(kSample + QStringLiteral("/config.json")), "the sample model is part of the repository");
-    }
-
     void inspectKeepsItsContract()
     {
         const Run result = run({QStringLiteral("inspect"), kSample, QStringLiteral("--json")});
@@ -142,25 +68,6 @@ private Q_SLOTS:
         }
         for (const char* id : {"rtn", "gptq", "awq", "smoothquant", "magnitude", "wanda", "sparsegpt"})
             QVERIFY2(ids.contains(QLatin1String(id)), id);
-    }
-
-    void analyzeKeepsItsContract()
-    {
-        const Run result = run({QStringLiteral("analyze"), kSample, QStringLiteral("--dump"), dump(),
-            QStringLiteral("--layers"), QStringLiteral("layers.2"), QStringLiteral("--json")});
-        QCOMPARE(result.code, 0);
-        const QJsonArray layers = result.json()[QStringLiteral("layers")].toArray();
-        QCOMPARE(layers.size(), 7);
-        for (const auto value : layers) {
-            const QJsonObject layer = value.toObject();
-            for (const char* key : {"name", "channels", "tokens", "outliers", "hessian", "sensitivity", "qsur"})
-                QVERIFY2(layer.contains(QLatin1String(key)), key);
-            QCOMPARE(layer[QStringLiteral("tokens")].toInt(), 1280);
-            const QJsonObject hessian = layer[QStringLiteral("hessian")].toObject();
-            QVERIFY(hessian[QStringLiteral("lambda_max")].toDouble() <= hessian[QStringLiteral("trace")].toDouble());
-            const double r = layer[QStringLiteral("qsur")].toObject()[QStringLiteral("r")].toDouble();
-            QVERIFY(r >= 0.0 && r <= 1.0);
-        }
     }
 
     void compareGivesLayersOuterPipelinesInner()
