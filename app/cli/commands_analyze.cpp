@@ -8,6 +8,7 @@
 #include "core/base/atomic_file.h"
 #include "core/base/version.h"
 
+#include <cmath>
 #include <filesystem>
 #include <fmt/format.h>
 #include <limits>
@@ -30,6 +31,30 @@ std::string csvLine(const std::string& name, const analysis::LayerAnalysis& laye
         input.outliers.maxOverMedian, input.outliers.kurtosis, input.hessian ? input.hessian->trace : missing,
         input.hessian ? input.hessian->lambdaMax : missing, layer.sensitivity.outputError.value_or(missing),
         input.qsur ? input.qsur->r : missing, input.qsur ? input.qsur->lostBits : missing);
+}
+
+/// The condition of C; where dead channels make C singular, that of the live ones, marked.
+std::string conditionCell(const analysis::HessianReport& hessian)
+{
+    if (hessian.condition)
+        return significant(*hessian.condition);
+    return hessian.conditionLive ? significant(*hessian.conditionLive) + "†" : "-";
+}
+
+/// What the QSUR columns print. Of a singular covariance r is 0 whatever the transform, which tells layers apart by nothing:
+/// then the reading of the subspace that varies stands there, with its rank, marked.
+struct QsurCells {
+    std::string r = "-", lostBits = "-";
+};
+QsurCells qsurCells(const std::optional<analysis::Qsur>& q)
+{
+    if (!q)
+        return {};
+    if (!q->deficient)
+        return {significant(q->r), significant(q->lostBits)};
+    if (q->rank)
+        return {fmt::format("{} in {}/{}*", significant(q->rSub), *q->rank, q->dims), significant(-std::log2(q->rSub)) + "*"};
+    return {significant(q->rShrunk) + " shrunk*", significant(q->lostBitsShrunk) + "*"}; // too wide for a spectrum
 }
 
 } // namespace
@@ -56,7 +81,7 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     std::string csv
         = "layer,channels,tokens,int8_channels,max_over_median,kurtosis,trace,lambda_max,sensitivity,qsur_r,lost_bits\n";
     std::string verdicts, warnings;
-    bool anyHoldout = false;
+    bool anyHoldout = false, ofLiveChannels = false, singular = false, tooFewTokens = false;
     Index nonFinite = 0;
     std::optional<Error> firstFailure;
     SharedInputs shared;
@@ -99,14 +124,17 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
             warnings += fmt::format("warning: {}: {} of {} activations are NaN or Inf; they count as 0 in every figure\n",
                 layer.name, in.table.nonFinite, in.channels * in.tokens);
         }
+        const QsurCells qsur = qsurCells(in.qsur);
+        singular = singular || (in.qsur && in.qsur->deficient);
+        tooFewTokens = tooFewTokens || (in.qsur && in.qsur->deficient && in.tokens <= in.channels);
         const auto optionalNumber
             = [](const std::optional<double>& value) { return value ? significant(*value) : std::string("-"); };
         table.add({layer.name, std::to_string(in.channels), std::to_string(in.tokens), std::to_string(in.outliers.int8Channels),
             significant(in.outliers.maxOverMedian), significant(in.outliers.kurtosis),
             in.hessian && in.hessian->rank ? std::to_string(*in.hessian->rank) : "-",
-            in.hessian ? optionalNumber(in.hessian->condition) : "-",
-            in.hessian ? significant(in.hessian->tokensPerChannel) : "-", optionalNumber(result->sensitivity.outputError),
-            in.qsur ? significant(in.qsur->r) : "-", in.qsur ? significant(in.qsur->lostBits) : "-"});
+            in.hessian ? conditionCell(*in.hessian) : "-", in.hessian ? significant(in.hessian->tokensPerChannel) : "-",
+            optionalNumber(result->sensitivity.outputError), qsur.r, qsur.lostBits});
+        ofLiveChannels = ofLiveChannels || (in.hessian && !in.hessian->condition && in.hessian->conditionLive);
         if (in.hessian && layers.size() <= 4)
             verdicts += fmt::format("\n{}: {}\n", layer.name, in.hessian->verdict);
         csv += csvLine(layer.name, *result);
@@ -129,6 +157,14 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         QS_CHECK(writeTextFile(folder / "layers.csv", csv));
     }
     outcome.text = table.text() + verdicts;
+    std::string notes; // what marks in the table mean
+    if (ofLiveChannels)
+        notes += "† of the live channels, which solvers work with: dead channels make C itself singular\n";
+    if (singular)
+        notes += fmt::format(
+            "* singular covariance: r of all channels is 0 whatever the transform. Shown are r and lost bits of the "
+            "directions that vary (RANK/CHANNELS); --json has the shrunk and rate forms beside them{}\n",
+            tooFewTokens ? "; capture more tokens than channels to have r itself" : "");
     std::vector<std::string> names;
     for (const auto& skipped : outcome.json["skipped"])
         if (skipped["reason"] == kNotCovered)
@@ -138,7 +174,7 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     if (!anyHoldout)
         warnings += "no holdout: the dump keeps no sequences apart, so sensitivity is of the tokens that methods see\n";
     warnings += "policy " + info.policy + "; dump " + workspace.calibration.dump->id().substr(0, 12) + "\n";
-    outcome.text += "\n" + warnings;
+    outcome.text += "\n" + notes + warnings;
     return outcome;
 }
 

@@ -427,6 +427,10 @@ private Q_SLOTS:
             QStringLiteral("gptq(bits=3)"), QStringLiteral("--layers"), QStringLiteral("layers.0.mlp.down_proj")});
         QVERIFY2(text.code == 0, text.err.constData());
         QVERIFY2(text.out.contains("%*") && text.out.contains("* holdout and fit error differ"), text.out.constData());
+        const Run analyzed = run({QStringLiteral("analyze"), kSample, QStringLiteral("--dump"), few, QStringLiteral("--layers"),
+            QStringLiteral("layers.0.mlp.down_proj")});
+        QVERIFY2(analyzed.out.contains("/384*") && analyzed.out.contains("; capture more tokens than channels"),
+            analyzed.out.constData());
     }
 
     /// The dump that the repository carries belongs to the model beside it and holds what its README says.
