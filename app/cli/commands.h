@@ -23,7 +23,10 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context);
 
 struct AnalyzeOptions {
     std::string model, dump, layers, out;
+    bool vectors = false; ///< Channel statistics, Hessian diagonal and eigenvalues in the JSON document.
 };
+/// With `out`: layers.json (the JSON document), layers.csv (scalars) and, per layer, NAME.json (its entry with vectors) and
+/// NAME.channels.csv.
 Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context);
 
 Expected<Outcome> methods(Context& context);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "analysis_files.h"
 #include "arguments.h"
 #include "commands.h"
 #include "outputs.h"
@@ -11,9 +12,10 @@
 #include <cmath>
 #include <filesystem>
 #include <fmt/format.h>
-#include <limits>
 #include <map>
 #include <optional>
+#include <system_error>
+#include <utility>
 
 namespace qs::cli {
 namespace {
@@ -22,15 +24,34 @@ namespace {
 using SharedInputs = std::map<std::string, std::shared_ptr<const analysis::InputAnalysis>>;
 
 constexpr const char* kNotCovered = "the dump does not cover it";
+constexpr const char* kLayersJson = "layers.json";
+constexpr const char* kLayersCsv = "layers.csv";
+constexpr const char* kVectorsEnding = ".json";
+constexpr const char* kChannelsEnding = ".channels.csv";
 
-std::string csvLine(const std::string& name, const analysis::LayerAnalysis& layer)
+/// Names come from files and need not be UTF-8.
+std::string jsonText(const nlohmann::json& document)
 {
-    const auto& input = *layer.input;
-    const double missing = std::numeric_limits<double>::quiet_NaN();
-    return fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", name, input.channels, input.tokens, input.outliers.int8Channels,
-        input.outliers.maxOverMedian, input.outliers.kurtosis, input.hessian ? input.hessian->trace : missing,
-        input.hessian ? input.hessian->lambdaMax : missing, layer.sensitivity.outputError.value_or(missing),
-        input.qsur ? input.qsur->r : missing, input.qsur ? input.qsur->lostBits : missing);
+    return document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+/// Whether everything that --out would write may be written: what lies there already is of an analysis.
+Expected<void> checkOutputs(
+    const AnalyzeOptions& options, const std::vector<model::LayerIndex>& layers, const std::vector<std::string>& stems)
+{
+    const std::filesystem::path folder(options.out);
+    std::vector<std::pair<std::string, OutputKind>> files
+        = {{kLayersJson, OutputKind::AnalysisJson}, {kLayersCsv, OutputKind::AnalysisCsv}};
+    for (const model::LayerIndex index : layers) {
+        const std::string& stem = stems[static_cast<std::size_t>(index)];
+        files.emplace_back(stem + kVectorsEnding, OutputKind::AnalysisJson);
+        files.emplace_back(stem + kChannelsEnding, OutputKind::AnalysisCsv);
+    }
+    std::error_code code;
+    for (const auto& [name, kind] : files)
+        if (std::filesystem::exists(std::filesystem::symlink_status(folder / name, code)))
+            QS_CHECK(checkOutputFile("--out", (folder / name).string(), kind, {options.model, options.dump}));
+    return {};
 }
 
 /// The condition of C; where dead channels make C singular, that of the live ones, marked.
@@ -62,11 +83,23 @@ QsurCells qsurCells(const std::optional<analysis::Qsur>& q)
 Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
 {
     QS_CHECK(checkLayersOption(context, options.layers));
+    if (options.vectors && !context.json())
+        return wrongUsage(context,
+            {Errc::InvalidArgument, "adds to the JSON document, which was not asked for", "--vectors",
+                "give --json, or --out FOLDER for files of every layer"});
     if (!options.out.empty())
         QS_CHECK(checkOutputFolder("--out", options.out, false));
     QS_TRY(workspace, openWorkspace(context, options.model, options.dump));
     const auto& spec = workspace.model->spec();
     QS_TRY(layers, selectLayers(spec, options.layers));
+    std::vector<std::string> stems;
+    if (!options.out.empty()) {
+        std::vector<std::string> names;
+        for (const auto& layer : spec.layers)
+            names.push_back(layer.name);
+        stems = fileStems(names);
+        QS_CHECK(checkOutputs(options, layers, stems));
+    }
 
     Outcome outcome;
     outcome.json["layers"] = nlohmann::json::array();
@@ -78,13 +111,13 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         {"policy", info.policy}, {"dataset_id", info.datasetId}};
     TextTable table({"layer", "channels", "tokens", "|x|>=6", "max/median", "kurtosis", "rank", "condition", "tokens/ch",
         "sensitivity", "QSUR r", "lost bits"});
-    std::string csv
-        = "layer,channels,tokens,int8_channels,max_over_median,kurtosis,trace,lambda_max,sensitivity,qsur_r,lost_bits\n";
+    std::string csv = layersCsvHead();
     std::string verdicts, warnings;
     bool anyHoldout = false, ofLiveChannels = false, singular = false, tooFewTokens = false;
     Index nonFinite = 0;
     std::optional<Error> firstFailure;
     SharedInputs shared;
+    std::vector<std::pair<model::LayerIndex, analysis::LayerAnalysis>> analysed; // for the files; inputs are shared
     double done = 0;
     for (const model::LayerIndex index : layers) {
         QS_CHECK(context.job().poll());
@@ -137,7 +170,14 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
         ofLiveChannels = ofLiveChannels || (in.hessian && !in.hessian->condition && in.hessian->conditionLive);
         if (in.hessian && layers.size() <= 4)
             verdicts += fmt::format("\n{}: {}\n", layer.name, in.hessian->verdict);
-        csv += csvLine(layer.name, *result);
+        csv += layersCsvLine(layer.name, *result);
+        if (!options.out.empty()) {
+            const std::string& stem = stems[static_cast<std::size_t>(index)];
+            entry["files"] = {{"vectors", stem + kVectorsEnding}, {"channels", stem + kChannelsEnding}};
+            analysed.emplace_back(index, *result);
+        }
+        if (options.vectors)
+            addVectors(entry, in);
         outcome.json["layers"].push_back(std::move(entry));
     }
     if (outcome.json["layers"].empty() && firstFailure)
@@ -153,8 +193,19 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
             return fail(
                 Errc::Io, "cannot be created: " + code.message(), "--out " + options.out, "check the folder's permissions");
         const std::filesystem::path folder(options.out);
-        QS_CHECK(writeTextFile(folder / "layers.json", outcome.json.dump(2) + "\n"));
-        QS_CHECK(writeTextFile(folder / "layers.csv", csv));
+        for (std::size_t i = 0; i < analysed.size(); ++i) {
+            QS_CHECK(context.job().poll());
+            const auto& [index, layer] = analysed[i];
+            const std::string& stem = stems[static_cast<std::size_t>(index)];
+            nlohmann::json entry = outcome.json["layers"][i];
+            addVectors(entry, *layer.input);
+            for (const char* key : {"producer", "seed", "dump"})
+                entry[key] = outcome.json[key];
+            QS_CHECK(writeTextFile(folder / (stem + kVectorsEnding), jsonText(entry)));
+            QS_CHECK(writeTextFile(folder / (stem + kChannelsEnding), channelsCsv(*layer.input)));
+        }
+        QS_CHECK(writeTextFile(folder / kLayersCsv, csv));
+        QS_CHECK(writeTextFile(folder / kLayersJson, jsonText(outcome.json))); // last: it names the others
     }
     outcome.text = table.text() + verdicts;
     std::string notes; // what marks in the table mean

@@ -143,7 +143,11 @@ int main(int argc, char** argv)
     analyze->add_option("MODEL", analyzeOptions.model, "Model")->required();
     analyze->add_option("--dump", analyzeOptions.dump, "Calibration dump")->required();
     analyze->add_option("--layers", analyzeOptions.layers, "Only layers whose name matches this PCRE2 pattern (unanchored)");
-    analyze->add_option("--out", analyzeOptions.out, "Folder for layers.json and layers.csv");
+    analyze->add_option("--out", analyzeOptions.out,
+        "Folder for layers.json and layers.csv and, per layer, NAME.json (with channel statistics, Hessian diagonal and "
+        "eigenvalues) and NAME.channels.csv");
+    analyze->add_flag("--vectors", analyzeOptions.vectors,
+        "With --json: add channel_stats, hessian.diagonal and hessian.eigenvalues to every layer");
 
     command("methods", "Every method and stage: parameters, defaults, ranges, citation, fidelity, needs",
         [&](auto& context) { return qs::cli::methods(context); });

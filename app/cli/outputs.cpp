@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "outputs.h"
 
+#include "core/base/atomic_file.h"
+
 #include <array>
 #include <bit>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <system_error>
 #include <unistd.h>
@@ -42,8 +45,33 @@ Expected<void> checkParent(const std::string& option, const std::string& given, 
     return {};
 }
 
+/// Written by `analyze`: a producer, the dump, and layers or one layer's outliers.
+bool looksLikeAnalysis(const fs::path& path)
+{
+    const auto text = readTextFile(path);
+    const nlohmann::json document = text ? nlohmann::json::parse(*text, nullptr, false) : nlohmann::json();
+    if (!document.is_object() || !document.contains("producer") || !document.contains("dump"))
+        return false;
+    return document["producer"].is_string() && document["producer"].get<std::string>().starts_with("quantscope ")
+        && document["dump"].is_object() && (document.contains("layers") || document.contains("outliers"));
+}
+
+const char* nameOf(OutputKind kind)
+{
+    switch (kind) {
+    case OutputKind::Dump: return "a dump";
+    case OutputKind::Safetensors: return "a safetensors file";
+    case OutputKind::AnalysisJson:
+    case OutputKind::AnalysisCsv: return "an analysis";
+    case OutputKind::Any: break;
+    }
+    return "a file";
+}
+
 bool looksLike(const fs::path& path, OutputKind kind, std::uintmax_t size)
 {
+    if (kind == OutputKind::AnalysisJson)
+        return looksLikeAnalysis(path);
     static_assert(std::endian::native == std::endian::little);
     std::array<char, 16> start{};
     std::ifstream stream(path, std::ios::binary);
@@ -51,6 +79,8 @@ bool looksLike(const fs::path& path, OutputKind kind, std::uintmax_t size)
     const std::string_view bytes(start.data(), static_cast<std::size_t>(stream.gcount()));
     if (kind == OutputKind::Dump)
         return bytes.starts_with("\x89HDF\r\n\x1a\n");
+    if (kind == OutputKind::AnalysisCsv)
+        return bytes.starts_with("layer,channels,t") || bytes.starts_with("channel,abs_max,");
     std::uint64_t header = 0;
     std::memcpy(&header, start.data(), sizeof header);
     return bytes.size() > 8 && bytes[8] == '{' && header <= size - 8;
@@ -79,9 +109,8 @@ Expected<void> checkOutputFile(
                     placed(option, path), "choose another file");
         }
         const auto size = fs::file_size(path, code);
-        const char* const name = kind == OutputKind::Dump ? "a dump" : "a safetensors file";
         if (kind != OutputKind::Any && size > 0 && !looksLike(path, kind, size))
-            return fail(Errc::InvalidArgument, std::string("exists and is not ") + name + ": it is not overwritten",
+            return fail(Errc::InvalidArgument, std::string("exists and is not ") + nameOf(kind) + ": it is not overwritten",
                 placed(option, path), "choose another file, or remove this one");
     }
     return checkParent(option, path, false);

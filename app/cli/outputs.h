@@ -15,7 +15,7 @@ namespace qs::cli {
 /// safetensors file in such a folder.
 /// Errors   NotFound for a missing folder; Io for one that cannot be written to; InvalidArgument for a folder in the place of a
 /// file, a file of another kind, or an input. Each names the option and the path as given.
-enum class OutputKind { Dump, Safetensors, Any };
+enum class OutputKind { Dump, Safetensors, AnalysisJson, AnalysisCsv, Any };
 Expected<void> checkOutputFile(
     const std::string& option, const std::string& path, OutputKind kind, const std::vector<std::string>& inputs);
 

@@ -83,6 +83,41 @@ private Q_SLOTS:
                 QVERIFY2(std::fabs(channels[key][j].get<double>() / values[j].get<double>() - 1.0) < 1e-9, key.c_str());
     }
 
+    /// One entry per channel, of the tokens themselves; eigenvalues of the live channels only.
+    void vectorsAreOfEveryChannel()
+    {
+        qs::RowMatrix x = qs::test::gaussianMatrix(200, 9, 142);
+        for (Index t = 0; t < x.rows(); ++t)
+            x(t, 4) = 0.0F;
+        const auto input = analyzeInput(qs::test::statsOf(x, 20, 40), cpuBackend());
+        QVERIFY(input);
+        QVERIFY(!hessianToJson(*input->hessian).contains("diagonal"));
+        const auto hessian = hessianToJson(*input->hessian, true), channels = channelsToJson(input->table);
+        QCOMPARE(hessian["eigenvalues"].size(), std::size_t{8});
+        QCOMPARE(hessian["diagonal"].size(), std::size_t{9});
+        for (const char* key : {"abs_max", "abs_max_no_sinks", "min", "max", "mean", "mean_abs", "rms", "std", "kurtosis"})
+            QVERIFY2(channels[key].size() == 9, key);
+        double trace = 0;
+        for (std::size_t j = 0; j < 9; ++j) {
+            double squares = 0, largest = 0;
+            for (Index t = 0; t < x.rows(); ++t) {
+                const double v = x(t, static_cast<Index>(j));
+                squares += v * v;
+                largest = std::max(largest, std::fabs(v));
+            }
+            QVERIFY(std::fabs(hessian["diagonal"][j].get<double>() - squares / 200.0) < 1e-13);
+            QCOMPARE(channels["abs_max"][j].get<double>(), largest);
+            QVERIFY(std::fabs(channels["rms"][j].get<double>() - std::sqrt(squares / 200.0)) < 1e-13);
+            trace += squares / 200.0;
+        }
+        double sum = 0;
+        for (const auto& value : hessian["eigenvalues"])
+            sum += value.get<double>();
+        QVERIFY(std::fabs(sum / trace - 1.0) < 1e-12);
+        // All digits survive the text.
+        QCOMPARE(nlohmann::json::parse(hessian.dump()), hessian);
+    }
+
     void sensitivityIsOfTheHoldout()
     {
         const auto golden = readGolden("analysis/analysis.json");
