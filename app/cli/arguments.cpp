@@ -65,6 +65,10 @@ Expected<recipe::Recipe> recipeArgument(Context& context, const std::string& giv
 Expected<recipe::Assignment> assignmentOf(Context& context, const std::string& given, const recipe::Recipe& recipe,
     const model::ModelSpec& spec, const recipe::StageRegistry& registry, bool hasDump)
 {
+    // A shape that contradicts the config would otherwise be told as a recipe that splits a group.
+    for (const auto& problem : spec.problems)
+        if (problem.severity == "error")
+            return fail(Errc::Mismatch, problem.message, problem.where, "correct config.json, or fetch the missing tensors");
     auto assignment = recipe::assign(recipe, spec, registry);
     if (!assignment) {
         Error error = std::move(assignment).error();

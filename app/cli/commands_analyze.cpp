@@ -115,6 +115,7 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     std::string verdicts, warnings;
     bool anyHoldout = false, ofLiveChannels = false, singular = false, tooFewTokens = false;
     Index nonFinite = 0;
+    std::size_t withoutGram = 0;
     std::optional<Error> firstFailure;
     SharedInputs shared;
     std::vector<std::pair<model::LayerIndex, analysis::LayerAnalysis>> analysed; // for the files; inputs are shared
@@ -167,6 +168,7 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
             in.hessian && in.hessian->rank ? std::to_string(*in.hessian->rank) : "-",
             in.hessian ? conditionCell(*in.hessian) : "-", in.hessian ? significant(in.hessian->tokensPerChannel) : "-",
             optionalNumber(result->sensitivity.outputError), qsur.r, qsur.lostBits});
+        withoutGram += in.hessian ? 0 : 1;
         ofLiveChannels = ofLiveChannels || (in.hessian && !in.hessian->condition && in.hessian->conditionLive);
         if (in.hessian && layers.size() <= 4)
             verdicts += fmt::format("\n{}: {}\n", layer.name, in.hessian->verdict);
@@ -209,6 +211,9 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     }
     outcome.text = table.text() + verdicts;
     std::string notes; // what marks in the table mean
+    if (withoutGram > 0)
+        notes += fmt::format("- {} without a Gram matrix in the dump: capture with them among those of --layers\n",
+            counted(withoutGram, "layer"));
     if (ofLiveChannels)
         notes += "† of the live channels, which solvers work with: dead channels make C itself singular\n";
     if (singular)

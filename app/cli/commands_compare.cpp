@@ -43,6 +43,8 @@ std::string meanError(const Total& total)
     return text;
 }
 
+constexpr const char* kNoGram
+    = "the dump holds no Gram matrix of the layer's input; capture it with the layer among those of --layers";
 constexpr double kWideGap = 0.2; // between holdout and fit error: more means that the methods fitted the sample
 
 bool wideGap(const recipe::LayerMetrics& metrics)
@@ -73,7 +75,7 @@ nlohmann::json stagesJson(const std::vector<recipe::StageReport>& reports)
     return list;
 }
 
-nlohmann::json resultJson(const recipe::CompressedLayer& compressed, const recipe::LayerMetrics& metrics)
+nlohmann::json resultJson(const recipe::CompressedLayer& compressed, const recipe::LayerMetrics& metrics, bool hasDump)
 {
     const double missing = std::numeric_limits<double>::quiet_NaN();
     nlohmann::json entry = {{"layer", compressed.layer}, {"canonical", recipe::formatPipeline(compressed.pipeline)},
@@ -90,6 +92,8 @@ nlohmann::json resultJson(const recipe::CompressedLayer& compressed, const recip
         entry["output_error_wa_reason"] = metrics.whyNoWA;
     if (metrics.hasOutput)
         entry["sink_share"] = number(metrics.sinkShare);
+    else
+        entry["output_error_reason"] = hasDump ? kNoGram : "there is no dump";
     if (wideGap(metrics))
         entry["warning"] = "holdout and fit error differ by more than 20 %";
     return entry;
@@ -184,6 +188,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
     std::vector<Skipped> skipped;
     std::optional<Error> firstSkipped;
     bool gap = false, noHoldout = false, cached = false;
+    int unmeasured = 0;
     const double units = static_cast<double>(layers.size() * pipelines.size());
     double done = 0;
     for (const model::LayerIndex index : layers) {
@@ -214,7 +219,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                 continue;
             }
             QS_TRY(metrics, workspace.runner->measure(index, *compressed, job));
-            nlohmann::json entry = resultJson(*compressed, metrics);
+            nlohmann::json entry = resultJson(*compressed, metrics, !options.dump.empty());
             entry["pipeline"] = options.pipelines[p];
             entry["seed"] = context.job().seed;
             entry["non_finite"] = badInputs + metrics.nonFinite;
@@ -230,6 +235,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
                 warnings.insert(fmt::format("{}: {:.0f} % of the input's energy is in the first {} positions of each window: "
                                             "its output error speaks of them",
                     layer.name, 100 * metrics.sinkShare, stats::kSinkPositions));
+            unmeasured += !metrics.hasOutput && !options.dump.empty() ? 1 : 0;
             noHoldout = noHoldout || (metrics.hasOutput && !metrics.holdout);
             cached = cached || compressed->fromCache;
             std::vector<std::string> row
@@ -275,6 +281,9 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
     std::vector<std::string> notes(warnings.begin(), warnings.end());
     if (gap)
         notes.emplace_back("* holdout and fit error differ by more than 20 %: calibrate on more text");
+    if (unmeasured > 0)
+        notes.push_back(
+            fmt::format("-: {} without an output error: {}", counted(static_cast<std::size_t>(unmeasured), "result"), kNoGram));
     if (noHoldout)
         notes.emplace_back(
             "no holdout: the dump keeps no sequences apart, so the output error is of the tokens that methods saw");

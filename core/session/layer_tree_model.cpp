@@ -335,7 +335,7 @@ QVariant LayerTreeModel::headerData(int section, Qt::Orientation orientation, in
         case Kurtosis: return QStringLiteral("m4 / m2² of the inputs, centred by channel and pooled; a Gaussian has 3");
         case TokensPerChannel: return QStringLiteral("Calibration tokens / input channels; below 1 the Hessian is singular");
         case Condition: return QStringLiteral("λ max / λ min of C = Σ x xᵀ / tokens, undamped; without dead channels");
-        case Qsur: return QStringLiteral("r = V(box) / V(ellipsoid) of the inputs, per dimension: see the QSUR view");
+        case Qsur: return QStringLiteral("r = (V(ellipsoid) / V(box))^(1/d) of the inputs: see the QSUR view");
         case LostBits: return QStringLiteral("Bits per channel that the inputs lose to the box around them: see the QSUR view");
         default: break;
         }

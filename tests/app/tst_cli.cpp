@@ -451,6 +451,15 @@ private Q_SLOTS:
         for (const QFileInfo& file : QDir(kSample).entryInfoList(QDir::Files))
             bytes += file.size();
         QVERIFY2(bytes < 6000000, qPrintable(QString::number(bytes)));
+        // Where a figure is missing it is said why.
+        const Run compared = run({QStringLiteral("compare"), kSample, QStringLiteral("--dump"),
+            kSample + QStringLiteral("/dump.h5"), QStringLiteral("--pipeline"), QStringLiteral("rtn"),
+            QStringLiteral("--layers"), QStringLiteral("layers.1.self_attn.k"), QStringLiteral("--json")});
+        QVERIFY(compared.json()[QStringLiteral("results")]
+                    .toArray()[0]
+                    .toObject()[QStringLiteral("output_error_reason")]
+                    .toString()
+                    .contains(QStringLiteral("no Gram matrix")));
     }
 
     void aFullDiskLeavesNothing()

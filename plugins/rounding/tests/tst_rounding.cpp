@@ -332,7 +332,7 @@ void RoundingTest::groupOfNothingIsRefused()
     const auto weights = makeStage(m_registry, "int", {{"group", whole(0)}});
     QVERIFY(!weights);
     QCOMPARE(QString::fromStdString(weights.error().message),
-        QString("group=0 is not allowed: it takes -1, a number of columns from 1 to 1048576, or auto"));
+        QString("group=0 is not allowed: it takes -1, a number of columns from 1 to 1048576, or auto, tensor"));
     const auto inputs = makeStage(m_registry, "act", {{"a_granularity", text("token-group")}, {"a_group", whole(0)}});
     QVERIFY(!inputs);
     QCOMPARE(QString::fromStdString(inputs.error().message),
