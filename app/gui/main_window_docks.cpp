@@ -19,6 +19,7 @@
 #include <QMenu>
 #include <QMouseEvent>
 #include <QScreen>
+#include <QScrollArea>
 #include <QSettings>
 #include <QTabBar>
 #include <QTimer>
@@ -44,6 +45,15 @@ QWidget* padded(QWidget* content, int left, int top, int right, int bottom)
     layout->setContentsMargins(left, top, right, bottom);
     layout->addWidget(content);
     return holder;
+}
+
+bool behindATab(const QWidget* widget)
+{
+    for (; widget; widget = widget->parentWidget()) {
+        if (const auto* view = qobject_cast<const ViewDock*>(widget))
+            return !view->onScreen();
+    }
+    return false;
 }
 
 } // namespace
@@ -294,11 +304,37 @@ void MainWindow::arrangementChanged()
     }
     for (ViewDock* each : m_docks)
         each->title()->setCollapsed(!each->isFloating() && !each->isHidden() && !tabifiedDockWidgets(each).isEmpty());
+    // The keyboard does not stay with what went behind a tab.
+    if (QWidget* focus = focusWidget(); focus && isVisible() && behindATab(focus)) {
+        for (ViewDock* each : m_docks) {
+            if (QTabBar* tabs = each->isAncestorOf(focus) ? tabBarOf(each) : nullptr)
+                tabs->setFocus(Qt::OtherFocusReason);
+        }
+    }
     // The last one behind a tab may have become the one on top.
     if (m_current && m_current->isHidden()) {
         const auto open = std::find_if(m_views.begin(), m_views.end(), [](const ViewDock* view) { return view->onScreen(); });
         m_current = open == m_views.end() ? m_current : *open;
     }
+}
+
+bool MainWindow::focusNextPrevChild(bool next)
+{
+    // Qt would also stop at what lies behind a tab: nothing shows there, and the arrow keys would change it.
+    QWidget* from = focusWidget() ? focusWidget() : this;
+    auto step = [next](const QWidget* at) { return next ? at->nextInFocusChain() : at->previousInFocusChain(); };
+    for (QWidget* to = step(from); to && to != from; to = step(to)) {
+        if (to->window() != this || to->focusProxy() || !(to->focusPolicy() & Qt::TabFocus) || !to->isVisibleTo(this)
+            || !to->isEnabled() || behindATab(to))
+            continue;
+        to->setFocus(next ? Qt::TabFocusReason : Qt::BacktabFocusReason);
+        for (QWidget* above = to->parentWidget(); above; above = above->parentWidget()) {
+            if (auto* area = qobject_cast<QScrollArea*>(above))
+                area->ensureWidgetVisible(to);
+        }
+        return true;
+    }
+    return false;
 }
 
 void MainWindow::tabMenu(ViewDock* wanted, const QPoint& position)

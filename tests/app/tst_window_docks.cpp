@@ -110,6 +110,36 @@ private Q_SLOTS:
         QTRY_VERIFY(compare->onScreen() && !channels->onScreen());
     }
 
+    void tabKeyStopsOnlyAtWhatShows()
+    {
+        QLineEdit* filter = m_window->layersPanel()->filter();
+        filter->setFocus();
+        QTRY_COMPARE(QApplication::focusWidget(), static_cast<QWidget*>(filter));
+        QStringList docks;
+        for (const auto key : {Qt::Key_Tab, Qt::Key_Backtab}) {
+            for (int i = 0; i < 40; ++i) {
+                QTest::keyClick(QApplication::focusWidget(), key);
+                const QWidget* focus = QApplication::focusWidget();
+                QVERIFY(focus);
+                QVERIFY2(!focus->visibleRegion().isEmpty(), focus->metaObject()->className());
+                for (const char* name : {"Layers", "Compare", "Pipeline", "Jobs", "Channels"})
+                    if (m_window->dock(QLatin1String(name))->isAncestorOf(focus))
+                        docks << QLatin1String(name);
+            }
+        }
+        QVERIFY(!docks.contains(QStringLiteral("Channels")));
+        for (const char* name : {"Layers", "Compare", "Pipeline"})
+            QVERIFY2(docks.contains(QLatin1String(name)), name);
+        // A view that goes behind a tab does not keep the keyboard.
+        QTest::keyClick(m_window.get(), Qt::Key_2, Qt::ControlModifier);
+        ViewDock* distribution = m_window->dock(QStringLiteral("Distribution"));
+        QTRY_VERIFY(distribution->isAncestorOf(QApplication::focusWidget()));
+        QTest::keyClick(m_window.get(), Qt::Key_PageDown, Qt::ControlModifier);
+        QTRY_VERIFY(!distribution->onScreen());
+        QTRY_VERIFY(!distribution->isAncestorOf(QApplication::focusWidget()));
+        QVERIFY(!QApplication::focusWidget()->visibleRegion().isEmpty());
+    }
+
     void treeSortsByAMetricThatIsAskedFor()
     {
         m_window->openPath(QStringLiteral(QS_SAMPLE_DIR)); // with the dump beside it
