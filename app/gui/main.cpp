@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "app/gui/main_window.h"
 #include "app/gui/options.h"
-#include "app/gui/screenshot.h"
+#include "app/gui/start_run.h"
 #include "core/base/version.h"
 #include "views/theme/theme.h"
 
@@ -11,7 +11,6 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <unistd.h>
@@ -83,8 +82,6 @@ int main(int argc, char** argv)
                 }
             });
     }
-    std::unique_ptr<qs::app::ScreenshotRun> screenshot;
-    if (!options->screenshot.isEmpty())
-        screenshot = std::make_unique<qs::app::ScreenshotRun>(window, *options);
+    const qs::app::StartRun start(window, *options);
     return QApplication::exec();
 }

@@ -24,14 +24,15 @@ std::optional<Options> parseOptions(const QStringList& arguments, QString* error
         QStringLiteral("Write a PNG of the window when nothing runs any more, then quit"), QStringLiteral("FILE"));
     const QCommandLineOption view(QStringLiteral("view"),
         QStringLiteral("View to show: Channels, Distribution, Hessian, QSUR or Compare"), QStringLiteral("NAME"));
-    const QCommandLineOption layer(QStringLiteral("layer"), QStringLiteral("Layer to select"), QStringLiteral("NAME"));
+    const QCommandLineOption layer(
+        QStringLiteral("layer"), QStringLiteral("Layer to select once the model is open"), QStringLiteral("NAME"));
     const QCommandLineOption calibrate(
         QStringLiteral("calibrate"), QStringLiteral("Run a quick calibration on a text after opening"), QStringLiteral("FILE"));
-    const QCommandLineOption compare(QStringLiteral("compare-all"), QStringLiteral("Compare the pipelines on all layers"));
+    const QCommandLineOption compare(QStringLiteral("compare-all"), QStringLiteral("Then compare the pipelines on all layers"));
     const QCommandLineOption evaluate(
-        QStringLiteral("evaluate"), QStringLiteral("Evaluate the pipelines on a text"), QStringLiteral("FILE"));
-    const QCommandLineOption tokens(
-        QStringLiteral("max-tokens"), QStringLiteral("Tokens of that text"), QStringLiteral("N"), QStringLiteral("8192"));
+        QStringLiteral("evaluate"), QStringLiteral("Then evaluate the pipelines on a text"), QStringLiteral("FILE"));
+    const QCommandLineOption tokens(QStringLiteral("max-tokens"), QStringLiteral("Tokens of that text at most"),
+        QStringLiteral("N"), QStringLiteral("8192"));
     const QCommandLineOption size(QStringLiteral("size"), QStringLiteral("Size of the window"), QStringLiteral("WxH"));
     parser.addOptions({dump, dark, light, screenshot, view, layer, calibrate, compare, evaluate, tokens, size});
     if (!parser.parse(arguments)) {
@@ -53,6 +54,20 @@ std::optional<Options> parseOptions(const QStringList& arguments, QString* error
     }
     if (!positional.isEmpty())
         (positional.first().endsWith(QStringLiteral(".qsession")) ? options.sessionFile : options.model) = positional.first();
+    for (const QCommandLineOption& each : {dump, layer, calibrate, compare, evaluate}) {
+        if (positional.isEmpty() && parser.isSet(each)) {
+            *error = QStringLiteral("--%1 needs a MODEL").arg(each.names().constFirst());
+            return std::nullopt;
+        }
+    }
+    if (parser.isSet(dump) && !options.sessionFile.isEmpty()) {
+        *error = QStringLiteral("--dump goes with a model: a session names its own");
+        return std::nullopt;
+    }
+    if (parser.isSet(tokens) && !parser.isSet(evaluate)) {
+        *error = QStringLiteral("--max-tokens needs --evaluate FILE");
+        return std::nullopt;
+    }
     options.dump = parser.value(dump);
     if (parser.isSet(dark) || parser.isSet(light))
         options.dark = parser.isSet(dark);

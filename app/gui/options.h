@@ -17,10 +17,10 @@ struct Options {
     std::optional<bool> dark; ///< Nothing: as it was last time.
     QString screenshot; ///< Write this PNG when everything is idle, then quit.
     QString view; ///< View to open and raise: Channels, Distribution, Hessian, QSUR, Compare.
-    QString layer; ///< Layer to select.
+    QString layer; ///< Layer to select when the model is open.
     QString calibrate; ///< Run a quick calibration on this text after opening.
-    bool compareAll = false; ///< Compare on all layers before the screenshot.
-    QString evaluate; ///< Evaluate on this text before the screenshot.
+    bool compareAll = false; ///< Compare on all layers when nothing runs any more.
+    QString evaluate; ///< Evaluate on this text then.
     int maxTokens = 8192;
     std::optional<QSize> size; ///< Nothing: as it was last time, at most the screen.
 };

@@ -2,6 +2,7 @@
 #include "app/gui/calibrate_dialog.h"
 #include "app/gui/export_dialog.h"
 #include "app/gui/options.h"
+#include "app/gui/start_run.h"
 #include "tests/app/window_fixture.h"
 #include "views/heatmap/heatmap_view.h"
 #include "views/panels/channels_panel.h"
@@ -328,6 +329,9 @@ private Q_SLOTS:
         QTest::newRow("ok") << QStringList{"model", "--dump", "a.h5", "--dark", "--size", "800x600"} << QString();
         QTest::newRow("unknown") << QStringList{"--nosuch"} << "nosuch";
         QTest::newRow("two models") << QStringList{"a", "b"} << "one MODEL";
+        QTest::newRow("no model") << QStringList{"--layer", "a.b"} << "--layer needs a MODEL";
+        QTest::newRow("no text") << QStringList{"model", "--max-tokens", "64"} << "--max-tokens needs --evaluate";
+        QTest::newRow("two dumps") << QStringList{"a.qsession", "--dump", "a.h5"} << "--dump goes with a model";
         QTest::newRow("size") << QStringList{"--size", "big"} << "--size big";
     }
     void commandLine()
@@ -344,6 +348,38 @@ private Q_SLOTS:
             QCOMPARE(options->size.value_or(QSize()), QSize(800, 600));
             QVERIFY(options->dark.value_or(false));
         }
+    }
+
+    void commandLineSelectsComparesAndEvaluates()
+    {
+        QString problem;
+        bool exit = false;
+        auto options = parseOptions(QStringList{"quantscope", "model", "--layer", "model.layers.3.mlp.up_proj", "--compare-all",
+                                        "--evaluate", QS_SAMPLE_DIR "/evaluation.txt", "--max-tokens", "64"},
+            &problem, &exit);
+        QVERIFY2(options, qPrintable(problem));
+        {
+            const StartRun start(*m_window, *options);
+            m_window->openPath(QStringLiteral(QS_SAMPLE_DIR "/model.safetensors"));
+            const auto before = bench().model();
+            QTRY_VERIFY_WITH_TIMEOUT(bench().model() != before, kLong);
+            // At once: the ranking, which selects the worst layer otherwise, is not waited for.
+            QTRY_VERIFY(bench().currentLayer());
+            QCOMPARE(bench().currentLayer()->name, std::string("model.layers.3.mlp.up_proj"));
+            QTRY_VERIFY_WITH_TIMEOUT(bench().evaluation().ready() && bench().jobs().idle(), kLong);
+            const Index tokens = bench().evaluation().value->reference.tokens;
+            QVERIFY(tokens > 0 && tokens <= 64);
+            QVERIFY(bench().modelResult(bench().state().pipelines[0])->ready());
+            QCOMPARE(bench().currentLayer()->name, std::string("model.layers.3.mlp.up_proj"));
+        }
+        options->layer = QStringLiteral("model.layers.99.mlp.up_proj");
+        options->compareAll = false;
+        options->evaluate.clear();
+        const StartRun start(*m_window, *options);
+        m_window->openPath(QStringLiteral(QS_SAMPLE_DIR "/model.safetensors"));
+        QTRY_VERIFY2_WITH_TIMEOUT(
+            m_window->noticeText().contains(QStringLiteral("model.layers.99.mlp.up_proj")), qPrintable(m_window->noticeText()), kLong);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().ranking().ready() && bench().jobs().idle(), kLong);
     }
 };
 
