@@ -58,6 +58,8 @@ int main(int argc, char** argv)
         options->dark.value_or(options->screenshot.isEmpty() && settings.value(QStringLiteral("dark")).toBool()));
     QApplication::setWindowIcon(QIcon(QStringLiteral(":/icons/quantscope.svg")));
     qs::app::MainWindow window;
+    if (options->dark)
+        window.keepTheme();
     if (options->screenshot.isEmpty())
         window.place(options->size);
     else // a picture shows the default layout, whatever the screen

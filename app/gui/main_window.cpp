@@ -62,8 +62,8 @@ MainWindow::MainWindow(QWidget* parent)
     });
     connect(&m_bench, &session::Workbench::sessionOpened, this, [this] {
         m_undo.clear();
-        if (!m_bench.state().theme.isEmpty())
-            setDark(m_bench.state().theme == QLatin1String("dark"));
+        if (!m_bench.state().theme.isEmpty() && !m_themeFixed)
+            showDark(m_bench.state().theme == QLatin1String("dark"));
     });
     updateTexts();
     fillSearch();
@@ -218,12 +218,17 @@ void MainWindow::exportRecipe()
     dialog->open();
 }
 
-void MainWindow::setDark(bool dark)
+void MainWindow::showDark(bool dark)
 {
     if (m_darkAction)
         m_darkAction->setChecked(dark);
     if (Theme::instance().dark() != dark)
         Theme::instance().apply(dark);
+}
+
+void MainWindow::setDark(bool dark)
+{
+    showDark(dark);
     QSettings().setValue(QStringLiteral("dark"), dark);
 }
 

@@ -76,13 +76,16 @@ public:
     views::JobsPanel* jobsPanel() const { return m_jobs; }
     QPushButton* exportButton() const { return m_export; }
 
+    /// The theme was asked for: a session that is opened does not change it.
+    void keepTheme() { m_themeFixed = true; }
+
 public Q_SLOTS:
     void askOpen();
     void calibrate();
     void evaluate();
     void exportRecipe();
     void showShortcuts();
-    void setDark(bool dark);
+    void setDark(bool dark); ///< Also for the next start.
 
 protected:
     void dragEnterEvent(QDragEnterEvent* event) override;
@@ -102,6 +105,7 @@ private:
     void buildViewMenu();
     void fillSearch();
     void runSearch(const QString& text);
+    void showDark(bool dark);
     void updateTexts();
     QStringList statusParts();
     void showNotice(const session::Message& message);
@@ -132,6 +136,7 @@ private:
     QString m_companionUsed; ///< It was opened because its model id matches.
     bool m_placed = false; ///< The docks got their sizes when the window was first shown.
     QString m_raiseOnShow; ///< Tabs exist only once the window is shown.
+    bool m_themeFixed = false;
     bool m_keepLayout = false; ///< Write the layout to the settings at the end.
     QLabel* m_info = nullptr;
     QLineEdit* m_search = nullptr;

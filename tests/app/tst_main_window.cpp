@@ -322,6 +322,26 @@ private Q_SLOTS:
         QCOMPARE(qApp->palette().color(QPalette::PlaceholderText), views::kLightTokens.dim);
     }
 
+    void sessionThemeIsNotTheUsers()
+    {
+        const QString file = m_folder.path() + QStringLiteral("/light.qsession");
+        auto state = bench().document().edit();
+        state->theme = QStringLiteral("light");
+        bench().document().set(state);
+        QVERIFY(bench().document().save(file.toStdString()));
+        m_window->setDark(true);
+        m_window->openPath(file); // shows its theme, and the setting stays
+        QVERIFY(!views::Theme::instance().dark());
+        QVERIFY(QSettings().value(QStringLiteral("dark")).toBool());
+        QTRY_VERIFY_WITH_TIMEOUT(bench().ranking().ready() && bench().jobs().idle(), kLong);
+        m_window->setDark(true);
+        m_window->keepTheme(); // --dark
+        m_window->openPath(file);
+        QVERIFY(views::Theme::instance().dark());
+        QTRY_VERIFY_WITH_TIMEOUT(bench().ranking().ready() && bench().jobs().idle(), kLong);
+        m_window->setDark(false);
+    }
+
     void commandLine_data()
     {
         QTest::addColumn<QStringList>("arguments");
