@@ -20,6 +20,13 @@ namespace {
 
 constexpr std::size_t kRecentViews = 8;
 
+/// Layer for layer the same names and shapes: one is an export or another training of the other.
+bool sameLayers(const model::Model& a, const model::Model& b)
+{
+    return std::ranges::equal(a.spec().layers, b.spec().layers,
+        [](const auto& x, const auto& y) { return x.name == y.name && x.in == y.in && x.out == y.out; });
+}
+
 } // namespace
 
 Workbench::Workbench(QObject* parent)
@@ -124,6 +131,9 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
 {
     m_jobs.cancelAll();
     m_sessionOpening = false;
+    // A layer of another architecture that has the same name says nothing about this one.
+    const bool sameKind = m_opened.value && sameLayers(*m_opened.value->model, *opened.model);
+    const model::LayerIndex kept = sameKind ? m_selection.state().current : -1;
     m_opened.set(std::move(opened));
     m_dump.reset();
     dropResults();
@@ -149,6 +159,7 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
         state->modelId = model->id();
         state->dump.clear();
         state->recipe = {};
+        state->selectedLayer.clear();
         state->selectedPipeline = 0;
         m_document.set(state);
         m_document.markSaved();
@@ -168,8 +179,8 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
     Q_EMIT dumpChanged();
     const QString wanted = m_document.state()->selectedLayer;
     const model::LayerIndex known = model->spec().find(wanted.toStdString());
-    if (known >= 0)
-        m_selection.selectLayer(known, this);
+    if (known >= 0 || kept >= 0)
+        m_selection.selectLayer(known >= 0 ? known : kept, this);
     const int last = static_cast<int>(m_document.state()->pipelines.size()) - 1;
     m_selection.selectPipeline(std::clamp(m_document.state()->selectedPipeline, 0, std::max(last, 0)), this);
     // The recipe is measured once the dump is there; the same model opened again keeps its dump.

@@ -23,9 +23,11 @@
 #include <QListWidget>
 #include <QMenu>
 #include <QPushButton>
+#include <QScrollArea>
 #include <QScrollBar>
 #include <QSlider>
 #include <QToolButton>
+#include <QtEndian>
 
 using namespace qs;
 using namespace qs::app;
@@ -41,6 +43,66 @@ private Q_SLOTS:
         const auto worst
             = std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.error < b.error; });
         QCOMPARE(bench().selection().state().current, worst->index);
+    }
+
+    void anotherModelStartsAtItsWorstLayer()
+    {
+        // A matrix and nothing else: no layer in common with the sample.
+        const QString other = m_folder.path() + QStringLiteral("/other.safetensors");
+        QFile file(other);
+        QVERIFY(file.open(QIODevice::WriteOnly));
+        QByteArray header = R"({"a.weight":{"dtype":"F32","shape":[8,64],"data_offsets":[0,2048]},)"
+                            R"("b.weight":{"dtype":"F32","shape":[8,64],"data_offsets":[2048,4096]}})";
+        header.resize((header.size() + 7) / 8 * 8, ' ');
+        const quint64 length = qToLittleEndian(static_cast<quint64>(header.size()));
+        file.write(reinterpret_cast<const char*>(&length), sizeof length);
+        file.write(header);
+        for (int i = 0; i < 1024; ++i) {
+            const auto value = static_cast<float>(i < 512 ? i % 7 : (i == 600 ? 1000 : i % 5));
+            file.write(reinterpret_cast<const char*>(&value), sizeof value);
+        }
+        file.close();
+        auto worst = [this] {
+            const auto& rows = bench().layers().rows();
+            return std::max_element(
+                rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.error < b.error; })
+                ->index;
+        };
+        // The session has a layer, the list and the panel stand at their ends.
+        QTreeView* tree = m_window->layersPanel()->tree();
+        clickLayer(tree->model()->index(tree->model()->rowCount() - 1, 0)
+                       .data(session::LayerTreeModel::NameRole)
+                       .toString()
+                       .toUtf8()
+                       .constData());
+        QVERIFY(tree->verticalScrollBar()->value() > 0);
+        auto state = bench().document().edit();
+        state->selectedLayer = QString::fromStdString(bench().currentLayer()->name);
+        bench().document().set(state);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        QScrollBar* bar = m_window->comparePanel()->scrollArea()->verticalScrollBar();
+        QTRY_VERIFY(bar->maximum() > 0);
+        bar->setValue(bar->maximum());
+        const QString sample = QStringLiteral(QS_SAMPLE_DIR "/model.safetensors");
+        const model::LayerIndex chosen = bench().selection().state().current;
+        // The same layers: the one that was looked at stays, and can be seen.
+        auto before = bench().model();
+        QVERIFY(QFile::copy(sample, m_folder.path() + QStringLiteral("/again.safetensors")));
+        m_window->openPath(m_folder.path() + QStringLiteral("/again.safetensors"));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().model() != before && bench().ranking().ready() && bench().jobs().idle(), kLong);
+        QCOMPARE(bench().selection().state().current, chosen);
+        QTRY_VERIFY(tree->viewport()->rect().contains(tree->visualRect(tree->currentIndex()).center()));
+        QCOMPARE(bar->value(), 0);
+        before = bench().model();
+        m_window->openPath(other);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().model() != before && bench().ranking().ready() && bench().jobs().idle(), kLong);
+        QCOMPARE(bench().selection().state().current, worst());
+        before = bench().model();
+        m_window->openPath(sample);
+        QTRY_VERIFY_WITH_TIMEOUT(bench().model() != before && bench().ranking().ready() && bench().jobs().idle(), kLong);
+        QCOMPARE(bench().selection().state().current, worst());
+        QCOMPARE(tree->verticalScrollBar()->value(), 0);
+        QCOMPARE(tree->currentIndex().row(), 0);
     }
 
     void clickSelectsForEveryView()

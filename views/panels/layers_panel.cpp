@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace qs::views {
 
@@ -213,12 +214,19 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
             if (origin != this)
                 pullSelection();
         });
-    connect(&m_context.bench, &session::Workbench::modelChanged, this, &LayersPanel::updateState);
+    connect(&m_context.bench, &session::Workbench::modelChanged, this, [this] {
+        const auto model = m_context.bench.model();
+        m_newModel = m_newModel || m_model.lock() != model;
+        m_model = model;
+        updateState();
+    });
     connect(&m_context.bench, &session::Workbench::rankingChanged, this, [this] {
         // The first ranking puts the worst layer on top; select it when nothing was chosen yet.
         if (!m_context.bench.ranking().ready())
             return;
         m_proxy->invalidate();
+        if (std::exchange(m_newModel, false)) // the worst first, as far as the selected layer allows
+            m_tree->scrollToTop();
         // With a dump that came along another one may be the worst.
         const model::LayerIndex current = m_context.bench.selection().state().current;
         if ((current < 0 || current == m_chosenHere) && m_proxy->rowCount() > 0

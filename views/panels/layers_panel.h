@@ -42,6 +42,8 @@ private:
     QTreeView* m_tree;
     StateView* m_state;
     bool m_pulling = false;
+    std::weak_ptr<const model::Model> m_model; ///< The one that was open last.
+    bool m_newModel = false; ///< Not yet ranked.
     std::array<int, session::LayerTreeModel::ColumnCount> m_fitted{}; ///< Widths that the panel gave; 0: none yet.
     QTimer m_fit;
     QTimer m_reveal; ///< Shows the current row after the order changed.

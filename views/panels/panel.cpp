@@ -6,6 +6,7 @@
 #include <QBoxLayout>
 #include <QGridLayout>
 #include <QScrollArea>
+#include <QScrollBar>
 #include <QVBoxLayout>
 
 #include <algorithm>
@@ -44,7 +45,7 @@ LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* paren
     , m_context(context)
     , m_name(name)
 {
-    auto* area = new QScrollArea;
+    auto* area = m_area = new QScrollArea;
     area->setWidgetResizable(true);
     area->setFrameShape(QFrame::NoFrame);
     area->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
@@ -66,6 +67,12 @@ LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* paren
     layout->addWidget(m_state);
     connect(&m_context.bench, &session::Workbench::layerViewChanged, this, &LayerPanel::markDirty);
     connect(&m_context.bench, &session::Workbench::dumpChanged, this, &LayerPanel::markDirty);
+    connect(&m_context.bench, &session::Workbench::modelChanged, this, [this] {
+        const auto model = bench().model();
+        if (m_model.lock() != model)
+            m_area->verticalScrollBar()->setValue(0);
+        m_model = model;
+    });
     connect(&m_context.bench.selection(), &session::SelectionModel::changed, this,
         [this](const session::SelectionState&, QObject*) {
             if (shown() && m_context.bench.layerView().ready())

@@ -13,6 +13,7 @@
 #include <vector>
 
 class QGridLayout;
+class QScrollArea;
 class QVBoxLayout;
 
 namespace qs::views {
@@ -33,6 +34,7 @@ public:
     /// False while the panel is closed or behind a tab: then it follows nothing and computes nothing, and catches up later.
     void setOnScreen(bool onScreen);
     bool shown() const { return m_onScreen && isVisible(); }
+    QScrollArea* scrollArea() const { return m_area; }
     int refreshes() const { return m_refreshes; } ///< How often it was drawn anew, for tests.
 
 protected:
@@ -57,7 +59,9 @@ private:
     PanelContext m_context;
     QString m_name;
     StateView* m_state = nullptr;
+    QScrollArea* m_area = nullptr;
     QVBoxLayout* m_page = nullptr;
+    std::weak_ptr<const model::Model> m_model; ///< The one that was open last.
     bool m_dirty = true;
     bool m_onScreen = true;
     int m_refreshes = 0;
