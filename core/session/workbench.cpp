@@ -334,26 +334,32 @@ void Workbench::rank()
     const auto open = model();
     if (!open || open->spec().layers.empty())
         return;
+    const bool first = !m_ranking.value; // without data it is there soon; the dump's numbers take much longer
+    if (first && m_ranking.state == Loadable<Ranking>::State::Loading)
+        return; // it goes on with the dump
     m_ranking.setLoading();
     Q_EMIT rankingChanged();
-    const auto dump = m_dump;
+    const auto dump = first ? nullptr : m_dump;
     Backend& device = backend();
     JobQueue::Spec spec{
         QStringLiteral("rank"), tr("Rank %1 layers by RTN error").arg(open->spec().layers.size()), Lane::Background, true};
     m_jobs.submit<Ranking>(
         spec, this, [open, dump, &device](const JobContext& job) { return tasks::rankLayers(*open, dump.get(), device, job); },
         [this, open, dump](Expected<Ranking> ranking) {
-            if (model() != open || m_dump != dump)
+            if (model() != open || (dump && m_dump != dump))
                 return;
             m_ranking.set(std::move(ranking));
             refreshRows();
-            if (m_ranking.ready()) {
+            const bool goesOn = m_ranking.ready() && m_dump != dump;
+            if (m_ranking.ready() && !goesOn) {
                 for (std::size_t i = 0; i < m_ranking.value->layers.size(); ++i) {
                     if (const auto& error = m_ranking.value->layers[i].error)
                         m_messages.add(*error);
                 }
             }
             Q_EMIT rankingChanged();
+            if (goesOn)
+                rank();
         });
 }
 

@@ -124,7 +124,7 @@ private:
     void setDump(std::shared_ptr<const stats::CalibrationDump> dump, const std::filesystem::path& path);
     void makeRunner();
     void dropResults();
-    void rank();
+    void rank(); ///< Without data first, then with the dump.
     void refreshRows();
     void onSelection(const SelectionState& state);
     void onDocument();

@@ -105,6 +105,21 @@ private Q_SLOTS:
         QCOMPARE(tree->currentIndex().row(), 0);
     }
 
+    void saysThatItRanks()
+    {
+        const QString sample = QStringLiteral(QS_SAMPLE_DIR "/model.safetensors");
+        QStringList said;
+        bench().selection().set({}, nullptr); // else the layer that was looked at stays
+        connect(&bench(), &session::Workbench::rankingChanged, this, [&] {
+            if (!bench().ranking().value)
+                said << m_window->comparePanel()->stateView()->message();
+        });
+        m_window->openPath(sample);
+        QTRY_VERIFY_WITH_TIMEOUT(!said.isEmpty() && bench().ranking().ready() && bench().jobs().idle(), kLong);
+        QCOMPARE(said.first(), QStringLiteral("Ranking %1 layers").arg(bench().model()->spec().layers.size()));
+        disconnect(&bench(), &session::Workbench::rankingChanged, this, nullptr);
+    }
+
     void clickSelectsForEveryView()
     {
         clickLayer("model.layers.1.mlp.up_proj");

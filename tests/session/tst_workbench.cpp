@@ -52,6 +52,29 @@ private Q_SLOTS:
         }
     }
 
+    void ranksWithoutDataBeforeTheDump()
+    {
+        QTemporaryDir folder;
+        const std::filesystem::path dump = (folder.path() + QStringLiteral("/small.h5")).toStdString();
+        Workbench bench;
+        open(bench);
+        model::CaptureOptions options;
+        options.samples = 4;
+        options.seqLen = 32;
+        bench.calibrate(QS_SAMPLE_DIR "/calibration.txt", dump, options);
+        QTRY_VERIFY_WITH_TIMEOUT(bench.dump() && bench.ranking().ready() && bench.jobs().idle(), kLong);
+        QVERIFY(bench.ranking().value->withDump);
+        QList<bool> seen; // with the dump?
+        connect(&bench, &Workbench::rankingChanged, &bench, [&] {
+            if (bench.ranking().ready())
+                seen << bench.ranking().value->withDump;
+        });
+        bench.openModel(QS_SAMPLE_DIR, dump);
+        QTRY_VERIFY_WITH_TIMEOUT(seen.size() == 2 && bench.jobs().idle(), kLong);
+        QCOMPARE(seen, (QList<bool>{false, true}));
+        QVERIFY(bench.ranking().ready());
+    }
+
     void wrongFileIsOneLine_data()
     {
         QTest::addColumn<QString>("path");

@@ -67,6 +67,10 @@ LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* paren
     layout->addWidget(m_state);
     connect(&m_context.bench, &session::Workbench::layerViewChanged, this, &LayerPanel::markDirty);
     connect(&m_context.bench, &session::Workbench::dumpChanged, this, &LayerPanel::markDirty);
+    connect(&m_context.bench, &session::Workbench::rankingChanged, this, [this] {
+        if (!bench().currentLayer())
+            markDirty();
+    });
     connect(&m_context.bench, &session::Workbench::modelChanged, this, [this] {
         const auto model = bench().model();
         if (m_model.lock() != model)
@@ -135,7 +139,15 @@ void LayerPanel::updateNow()
         return;
     }
     if (!bench().currentLayer()) {
-        m_state->showEmpty(tr("No layer is selected"), tr("Choose one in the list at the left; the worst is at the top."));
+        using State = session::Loadable<session::Ranking>::State;
+        const auto& ranking = bench().ranking();
+        const auto layers = bench().model()->spec().layers.size();
+        if (!ranking.value && layers > 0 && (ranking.state == State::Loading || ranking.state == State::Empty))
+            m_state->showLoading(tr("Ranking %1 layers").arg(layers));
+        else
+            m_state->showEmpty(tr("No layer is selected"),
+                ranking.value ? tr("Choose one in the list at the left; the worst is at the top.")
+                              : tr("Choose one in the list at the left."));
         return;
     }
     const auto& view = bench().layerView();
