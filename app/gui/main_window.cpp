@@ -112,6 +112,7 @@ void MainWindow::buildTopBar()
         m_search->clear();
     });
     m_search->addAction(clear);
+    connect(m_search, &QLineEdit::returnPressed, this, &MainWindow::runFirstMatch);
     m_export = new QPushButton(tr("Export recipe…"));
     m_export->setProperty("role", QByteArray("primary"));
     m_export->setToolTip(tr("Check the recipe for a format, write it, read it back and verify it (Ctrl+E)"));
@@ -154,6 +155,23 @@ void MainWindow::fillSearch()
     completer->setMaxVisibleItems(14);
     m_search->setCompleter(completer);
     connect(completer, qOverload<const QString&>(&QCompleter::activated), this, &MainWindow::runSearch, Qt::QueuedConnection);
+}
+
+void MainWindow::runFirstMatch()
+{
+    QCompleter* completer = m_search->completer();
+    const QString text = m_search->text();
+    if (!completer || text.isEmpty() || completer->popup()->currentIndex().isValid()) // the list's own choice runs by itself
+        return;
+    completer->popup()->hide();
+    completer->setCompletionPrefix(text);
+    if (completer->completionCount() > 0) {
+        completer->setCurrentRow(0);
+        runSearch(completer->currentCompletion());
+    } else {
+        m_bench.messages().add(
+            session::Message::Severity::Info, tr("no command, view, method or layer has “%1” in its name").arg(text));
+    }
 }
 
 void MainWindow::runSearch(const QString& text)

@@ -105,6 +105,7 @@ private:
     void buildViewMenu();
     void fillSearch();
     void runSearch(const QString& text);
+    void runFirstMatch(); ///< Enter in the search.
     void showDark(bool dark);
     void updateTexts();
     QStringList statusParts();

@@ -334,6 +334,39 @@ private Q_SLOTS:
         QVERIFY(!popup->isVisible());
     }
 
+    void enterRunsTheFirstMatch()
+    {
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        QTest::keyClick(m_window.get(), Qt::Key_K, Qt::ControlModifier);
+        auto* search = m_window->findChild<QLineEdit*>(QStringLiteral("search"));
+        QTRY_COMPARE(QApplication::focusWidget(), static_cast<QWidget*>(search));
+        auto press = [&](Qt::Key key) { // as the keyboard does it: an open list gets the key first
+            QWidget* popup = search->completer()->popup();
+            QTest::keyClick(popup->isVisible() ? popup : search, key);
+        };
+        QTest::keyClicks(search, QStringLiteral("eval"));
+        QTRY_VERIFY(search->completer()->popup()->isVisible());
+        press(Qt::Key_Return);
+        QTRY_VERIFY(m_window->findChild<EvaluateDialog*>());
+        QCOMPARE(m_window->findChildren<EvaluateDialog*>().size(), 1);
+        QVERIFY(search->text().isEmpty());
+        m_window->findChild<EvaluateDialog*>()->close();
+        // Down and Enter takes a line of the list, once.
+        const std::size_t count = bench().state().pipelines.size();
+        search->setFocus();
+        QTest::keyClicks(search, QStringLiteral("method: "));
+        QTRY_VERIFY(search->completer()->popup()->isVisible());
+        press(Qt::Key_Down);
+        press(Qt::Key_Return);
+        QTRY_COMPARE(bench().state().pipelines.size(), count + 1);
+        QTest::qWait(50);
+        QCOMPARE(bench().state().pipelines.size(), count + 1);
+        search->setFocus();
+        QTest::keyClicks(search, QStringLiteral("nosuchthing"));
+        press(Qt::Key_Return);
+        QVERIFY2(m_window->noticeText().contains(QStringLiteral("nosuchthing")), qPrintable(m_window->noticeText()));
+    }
+
     void distributionShowsInputs()
     {
         clickTab(QStringLiteral("Distribution"));
