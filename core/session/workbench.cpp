@@ -38,7 +38,8 @@ Workbench::Workbench(QObject* parent)
     connect(&m_document, &SessionDocument::changed, this, &Workbench::onDocument);
     connect(&m_jobs, &JobQueue::finished, this, [this](JobId id) {
         const JobInfo* info = m_jobs.info(id);
-        if (info && info->state == JobState::Failed)
+        // A click in the list is no failure: runComparison() tells what is.
+        if (info && info->state == JobState::Failed && !info->tag.startsWith(QStringLiteral("compare/")))
             m_messages.add(Message::Severity::Error, info->title + QStringLiteral(": ") + info->message.simplified());
         else if (info && info->state == JobState::Cancelled && info->listed && !info->withdrawn)
             m_messages.add(Message::Severity::Info, info->title + QStringLiteral(": cancelled"));

@@ -91,15 +91,20 @@ void Workbench::runComparison(const recipe::Pipeline& pipeline)
     const auto runner = m_runner;
     const auto view = m_view.value;
     Backend& device = backend();
-    JobQueue::Spec spec{QStringLiteral("compare/%1/%2").arg(layer).arg(QString::fromStdString(text)),
-        tr("%1 on %2").arg(label(pipeline), layerTitle()), Lane::View, true};
+    const QString title = tr("%1 on %2").arg(label(pipeline), layerTitle());
+    JobQueue::Spec spec{
+        QStringLiteral("compare/%1/%2").arg(layer).arg(QString::fromStdString(text)), title, Lane::View, true};
     m_jobs.submit<LayerResult>(
         spec, this,
         [runner, layer, pipeline, view, &device](
             const JobContext& job) { return tasks::compareLayer(*runner, layer, pipeline, view.get(), device, job); },
-        [this, runner, layer, text](Expected<LayerResult> result) {
+        [this, runner, layer, text, title](Expected<LayerResult> result) {
             if (m_runner != runner)
                 return;
+            // That the dump lacks this layer's statistics stands on the card; nobody has to be told at every click.
+            if (!result && result.error().code != Errc::NotFound && result.error().code != Errc::Cancelled)
+                m_messages.add(Message::Severity::Error,
+                    title + QStringLiteral(": ") + QString::fromStdString(result.error().line()).simplified());
             if (CachedResult* entry = cached(layer, text))
                 entry->result.set(std::move(result));
             if (layer == m_selection.state().current)

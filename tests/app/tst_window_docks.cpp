@@ -6,6 +6,7 @@
 #include "tests/app/window_fixture.h"
 #include "views/panels/compare_panel.h"
 #include "views/panels/distribution_panel.h"
+#include "views/panels/hessian_panel.h"
 #include "views/panels/parameter_form.h"
 #include "views/panels/pipeline_editor.h"
 #include "views/plot/plot_view.h"
@@ -332,6 +333,30 @@ private Q_SLOTS:
         QTest::keyClick(popup->isVisible() ? popup : search, Qt::Key_Escape);
         QCOMPARE(search->text(), QString());
         QVERIFY(!popup->isVisible());
+    }
+
+    void layerWithoutGramIsNoFailure()
+    {
+        m_window->openPath(QStringLiteral(QS_SAMPLE_DIR)); // its dump has Grams of some layers only
+        QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && bench().ranking().ready() && bench().jobs().idle(), kLong);
+        const int messages = bench().messages().rowCount();
+        clickTab(QStringLiteral("Hessian"));
+        clickLayer("model.layers.1.self_attn.k_proj");
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        using State = session::Loadable<session::LayerResult>::State;
+        QCOMPARE(bench().layerResult(1).state, State::Failed);
+        QCOMPARE(bench().messages().rowCount(), messages);
+        views::StateView* state = m_window->hessianPanel()->stateView();
+        QTRY_VERIFY2(state->message().contains(QStringLiteral("No Gram matrix")), qPrintable(state->message()));
+        QPushButton* button = nullptr;
+        for (QPushButton* each : state->findChildren<QPushButton*>())
+            if (each->isVisible() && each->text() == QStringLiteral("Calibrate…"))
+                button = each;
+        QVERIFY(button);
+        QTest::mouseClick(button, Qt::LeftButton);
+        auto* dialog = m_window->findChild<CalibrateDialog*>();
+        QVERIFY(dialog);
+        dialog->close();
     }
 
     void enterRunsTheFirstMatch()

@@ -97,7 +97,7 @@ void HessianPanel::refresh(const session::LayerView& view)
 {
     const analysis::InputAnalysis& input = *view.analysis.input;
     if (!input.hessian) {
-        stateView()->showEmpty(tr("No Gram matrix in the dump"), QString::fromStdString(input.why), {});
+        showNeedsCalibration(tr("No Gram matrix in the dump"), QString::fromStdString(input.why));
         return;
     }
     const analysis::HessianReport& h = *input.hessian;

@@ -85,7 +85,7 @@ LayerPanel::LayerPanel(PanelContext context, const QString& name, QWidget* paren
     connect(m_state, &StateView::helpClicked, this, [this] {
         if (!bench().model())
             Q_EMIT openRequested();
-        else if (needsDump() && !bench().dump())
+        else if (m_calibrates)
             Q_EMIT calibrateRequested();
         else
             bench().retryLayer();
@@ -123,9 +123,16 @@ void LayerPanel::catchUp()
         selectionChanged();
 }
 
+void LayerPanel::showNeedsCalibration(const QString& what, const QString& why)
+{
+    m_calibrates = true;
+    m_state->showEmpty(what, why, tr("Calibrate…"));
+}
+
 void LayerPanel::updateNow()
 {
     m_dirty = false;
+    m_calibrates = false;
     if (!bench().model()) {
         using State = session::Loadable<session::OpenedModel>::State;
         const auto& opened = bench().opened();
@@ -165,11 +172,11 @@ void LayerPanel::updateNow()
         return;
     if (needsDump() && !view.value->analysis.input) {
         if (!bench().dump())
-            m_state->showEmpty(tr("Needs activations"),
-                tr("This view describes what the layer receives. Calibrate with a text, or load a dump."), tr("Calibrate…"));
+            showNeedsCalibration(tr("Needs activations"),
+                tr("This view describes what the layer receives. Calibrate with a text, or load a dump."));
         else
-            m_state->showEmpty(tr("The dump does not cover this layer"),
-                tr("It was captured with a layer pattern. Calibrate again for all layers."), {});
+            showNeedsCalibration(tr("The dump does not cover this layer"),
+                tr("It was captured with a layer pattern. Calibrate again for all layers."));
         return;
     }
     ++m_refreshes;

@@ -45,6 +45,8 @@ protected:
     virtual void selectionChanged() { } ///< Channel or row changed; the layer is the same.
     /// True when the panel needs a dump; then it explains and offers to calibrate instead of showing the content.
     virtual bool needsDump() const { return false; }
+    /// Instead of the content: what is missing, why, and the button that calibrates.
+    void showNeedsCalibration(const QString& what, const QString& why);
     void markDirty(); ///< Refresh now, or when shown.
     void showEvent(QShowEvent* event) override;
 
@@ -63,6 +65,7 @@ private:
     QVBoxLayout* m_page = nullptr;
     std::weak_ptr<const model::Model> m_model; ///< The one that was open last.
     bool m_dirty = true;
+    bool m_calibrates = false; ///< The button of the state calibrates.
     bool m_onScreen = true;
     int m_refreshes = 0;
     QTimer m_wait;

@@ -101,10 +101,9 @@ void QsurPanel::refresh(const session::LayerView& view)
     m_view = bench().layerView().value;
     const bool inputs = view.analysis.input && view.analysis.input->qsur;
     if (!inputs && !view.analysis.weightQsur) {
-        stateView()->showEmpty(tr("No covariance"),
+        showNeedsCalibration(tr("No covariance"),
             view.analysis.input ? QString::fromStdString(view.analysis.input->why)
-                                : tr("Needs a calibration with Gram matrices."),
-            {});
+                                : tr("Needs a calibration with Gram matrices."));
         return;
     }
     if (!m_chosen) { // inputs where there are any, until somebody chooses
