@@ -13,6 +13,7 @@
 #include "views/panels/pipeline_editor.h"
 #include "views/panels/qsur_panel.h"
 #include "views/theme/tokens.h"
+#include "views/widgets/table_view.h"
 
 #include <QApplication>
 #include <QEvent>
@@ -26,6 +27,7 @@
 #include <QVBoxLayout>
 
 #include <algorithm>
+#include <utility>
 
 namespace qs::app {
 
@@ -103,6 +105,12 @@ void MainWindow::buildViews()
         connect(panel, &LayerPanel::openRequested, this, &MainWindow::askOpen);
     }
     connect(m_compare, &ComparePanel::evaluateRequested, this, &MainWindow::evaluate);
+    connect(&m_bench, &session::Workbench::evaluationChanged, this, [this] {
+        // The scores are far down: whoever waited for them sees them.
+        const auto& evaluation = m_bench.evaluation();
+        if (evaluation.ready() && std::exchange(m_scored, evaluation.value) != evaluation.value)
+            m_compare->reveal(m_compare->endToEnd());
+    });
     m_editor = new PipelineEditor(m_context);
     m_editorDock = addDock(tr("Pipeline"), padded(m_editor, kCardPadding, 0, kCardPadding, 2 * kGrid));
     m_editor->setOnScreen(m_editorDock->onScreen());

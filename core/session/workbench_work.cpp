@@ -92,8 +92,7 @@ void Workbench::runComparison(const recipe::Pipeline& pipeline)
     const auto view = m_view.value;
     Backend& device = backend();
     const QString title = tr("%1 on %2").arg(label(pipeline), layerTitle());
-    JobQueue::Spec spec{
-        QStringLiteral("compare/%1/%2").arg(layer).arg(QString::fromStdString(text)), title, Lane::View, true};
+    JobQueue::Spec spec{QStringLiteral("compare/%1/%2").arg(layer).arg(QString::fromStdString(text)), title, Lane::View, true};
     m_jobs.submit<LayerResult>(
         spec, this,
         [runner, layer, pipeline, view, &device](
@@ -172,10 +171,18 @@ void Workbench::evaluate(const std::filesystem::path& text, const model::EvalOpt
         spec, this,
         [runner, open, text, candidates, options](
             const JobContext& job) { return tasks::evaluate(runner, open, text, candidates, options, job); },
-        [this, runner](Expected<Evaluation> result) {
+        [this, runner, name = QString::fromStdString(text.filename().string())](Expected<Evaluation> result) {
             if (m_runner != runner)
                 return;
             m_evaluation.set(std::move(result));
+            if (m_evaluation.ready()) {
+                const auto& done = m_evaluation.value->candidates;
+                const bool recipe = !done.empty() && done.back().pipelineText.empty();
+                const auto pipelines = done.size() - (recipe ? 1 : 0);
+                m_messages.add(Message::Severity::Info,
+                    (pipelines == 1 ? tr("evaluated 1 pipeline%1 on %2") : tr("evaluated %3 pipelines%1 on %2").arg(pipelines))
+                        .arg(recipe ? tr(" and the recipe") : QString(), name));
+            }
             Q_EMIT evaluationChanged();
         });
 }

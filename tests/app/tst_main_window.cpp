@@ -466,6 +466,14 @@ private Q_SLOTS:
             QTRY_VERIFY_WITH_TIMEOUT(bench().evaluation().ready() && bench().jobs().idle(), kLong);
             const Index tokens = bench().evaluation().value->reference.tokens;
             QVERIFY(tokens > 0 && tokens <= 64);
+            // The scores have been scrolled to, and a line says that they are there.
+            views::ComparePanel* panel = m_window->comparePanel();
+            QTRY_VERIFY(panel->scrollArea()->verticalScrollBar()->maximum() > 0);
+            QTRY_COMPARE(panel->endToEnd()->visibleRegion().boundingRect().height(), panel->endToEnd()->height());
+            QStringList lines;
+            for (const session::Message& message : bench().messages().messages())
+                lines << message.text;
+            QVERIFY2(lines.contains(QStringLiteral("evaluated 1 pipeline on evaluation.txt")), qPrintable(lines.join(u'\n')));
             QVERIFY(bench().modelResult(bench().state().pipelines[0])->ready());
             QCOMPARE(bench().currentLayer()->name, std::string("model.layers.3.mlp.up_proj"));
         }

@@ -17,6 +17,7 @@ namespace qs::views {
 
 namespace {
 constexpr int kLoadingDelay = 250; ///< Milliseconds that the old picture stays while a new one is made.
+constexpr int kSettled = 100; ///< Milliseconds after which a page that was filled anew has its layout.
 
 /// What a number is called where its whole name does not fit.
 QString briefName(const QString& name)
@@ -97,6 +98,12 @@ void LayerPanel::markDirty()
     m_dirty = true;
     if (shown())
         updateNow();
+}
+
+void LayerPanel::reveal(QWidget* part)
+{
+    // Text that wraps tells its height late, and what stands below the fold moves once more.
+    QTimer::singleShot(kSettled, part, [this, part] { m_area->ensureWidgetVisible(part, 0, kCardPadding); });
 }
 
 void LayerPanel::setOnScreen(bool onScreen)

@@ -35,6 +35,7 @@ public:
     void setOnScreen(bool onScreen);
     bool shown() const { return m_onScreen && isVisible(); }
     QScrollArea* scrollArea() const { return m_area; }
+    void reveal(QWidget* part); ///< Scrolls to a part of the page once it has its place.
     int refreshes() const { return m_refreshes; } ///< How often it was drawn anew, for tests.
 
 protected:
