@@ -266,7 +266,7 @@ void MainWindow::showEvent(QShowEvent* event)
 
 void MainWindow::closeEvent(QCloseEvent* event)
 {
-    if (!mayDiscard()) {
+    if (!mayDiscard() || !mayStop()) {
         event->ignore();
         return;
     }

@@ -112,6 +112,7 @@ private:
     void showNotice(const session::Message& message);
     bool saveSession(bool as); ///< False when it was not saved.
     bool mayDiscard(); ///< Asks when there are unsaved edits; true to go on.
+    bool mayStop(); ///< Asks when work that somebody waits for is running; true to go on.
     void fillRecent();
     void remember(const QString& path);
     void openRecipe(const QString& path);

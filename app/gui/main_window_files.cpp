@@ -20,6 +20,7 @@
 #include <QMenu>
 #include <QMessageBox>
 #include <QMimeData>
+#include <QPushButton>
 #include <QSettings>
 
 #include <algorithm>
@@ -268,6 +269,19 @@ bool MainWindow::mayDiscard()
     case QMessageBox::Discard: return true;
     default: return false;
     }
+}
+
+bool MainWindow::mayStop()
+{
+    const int running = m_bench.unfinishedWork();
+    if (running == 0)
+        return true;
+    QMessageBox question(QMessageBox::NoIcon, tr("Work is running"),
+        running == 1 ? tr("One job is running: stop it and quit?") : tr("%1 jobs are running: stop them and quit?").arg(running),
+        QMessageBox::Yes | QMessageBox::Cancel, this);
+    question.button(QMessageBox::Yes)->setText(tr("Stop and quit"));
+    question.setDefaultButton(QMessageBox::Cancel);
+    return question.exec() == QMessageBox::Yes;
 }
 
 bool MainWindow::saveSession(bool as)

@@ -84,6 +84,9 @@ public:
     void requestPreview(const recipe::Pipeline& pipeline);
     void lintExport(const std::string& format);
     void exportRecipe(const std::string& format, const std::filesystem::path& target);
+    /// How many captures, comparisons over all layers, evaluations and exports are not done: what somebody asked for and would
+    /// have to wait for again. What starts by itself with a model or a layer does not count.
+    int unfinishedWork() const;
     void retryLayer(); ///< Analyses the current layer again after a failure or a cancel.
 
     // Document edits (each makes one new state; undo commands wrap them)

@@ -187,6 +187,16 @@ void Workbench::evaluate(const std::filesystem::path& text, const model::EvalOpt
         });
 }
 
+int Workbench::unfinishedWork() const
+{
+    int count = 0;
+    for (const char* tag : {"calibrate", "evaluate", "export"})
+        count += m_jobs.isRunning(QString::fromLatin1(tag)) ? 1 : 0;
+    return count + static_cast<int>(std::count_if(m_modelResults.begin(), m_modelResults.end(), [](const auto& entry) {
+        return entry.second.state == Loadable<ModelResult>::State::Loading;
+    }));
+}
+
 void Workbench::measureAssigned()
 {
     auto assigned = assignment();

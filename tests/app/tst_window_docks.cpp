@@ -519,6 +519,25 @@ private Q_SLOTS:
         QVERIFY(m_window->close());
     }
 
+    void runningWorkIsAskedFor()
+    {
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        model::CaptureOptions options;
+        options.samples = 400;
+        options.seqLen = 256;
+        const QString dump = m_folder.path() + QStringLiteral("/never.h5");
+        bench().calibrate(QS_SAMPLE_DIR "/calibration.txt", dump.toStdString(), options);
+        QCOMPARE(bench().unfinishedWork(), 1);
+        answer(QMessageBox::Cancel);
+        QVERIFY(!m_window->close());
+        QVERIFY(m_window->isVisible());
+        QCOMPARE(bench().unfinishedWork(), 1);
+        answer(QMessageBox::Yes);
+        QVERIFY(m_window->close());
+        QTRY_VERIFY_WITH_TIMEOUT(bench().jobs().idle(), kLong);
+        QVERIFY(!QFile::exists(dump));
+    }
+
     void keyboardReachesEverything()
     {
         QTest::keyClick(m_window.get(), Qt::Key_F1);
