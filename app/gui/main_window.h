@@ -148,6 +148,7 @@ private:
     QPushButton* m_export = nullptr;
     QMenu* m_recent = nullptr;
     QAction* m_darkAction = nullptr;
+    QAction* m_measure = nullptr;
     QLabel* m_status = nullptr;
     views::ElidedLabel* m_notice = nullptr;
     QTimer* m_noticeClock = nullptr;

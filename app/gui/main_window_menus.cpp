@@ -168,7 +168,7 @@ void MainWindow::buildMenus()
     QMenu* compare = menuBar()->addMenu(tr("&Compare"));
     addCommand(
         compare, tr("Compare on &all layers"), QKeySequence(QStringLiteral("Ctrl+Return")), [this] { m_bench.compareModel(); });
-    addCommand(
+    m_measure = addCommand(
         compare, tr("&Measure the recipe"), QKeySequence(QStringLiteral("Ctrl+M")), [this] { m_bench.measureAssigned(); });
 
     QMenu* help = menuBar()->addMenu(tr("&Help"));
@@ -270,6 +270,8 @@ void MainWindow::updateTexts()
     const bool runs = model && model->spec().family != model::Family::Plain;
     m_calibrate->setEnabled(runs);
     m_export->setEnabled(model != nullptr);
+    if (m_measure) // the menus come last
+        m_measure->setEnabled(model && !m_bench.state().recipe.rules.empty());
     QStringList info;
     if (model) {
         info << QString::fromStdString(model->spec().name)

@@ -19,6 +19,7 @@
 #include "views/widgets/table_view.h"
 
 #include <QLabel>
+#include <QAction>
 #include <QLineEdit>
 #include <QListWidget>
 #include <QMenu>
@@ -274,8 +275,14 @@ private Q_SLOTS:
     {
         clickLayer("model.layers.2.self_attn.k_proj");
         QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && m_window->pipelineEditor()->assignButton()->isEnabled(), kLong);
+        const auto actions = m_window->findChildren<QAction*>();
+        const auto measure = std::find_if(actions.begin(), actions.end(),
+            [](const QAction* action) { return action->shortcut() == QKeySequence(QStringLiteral("Ctrl+M")); });
+        QVERIFY(measure != actions.end());
+        QVERIFY(!(*measure)->isEnabled()); // nothing is assigned yet
         QTest::mouseClick(m_window->pipelineEditor()->assignButton(), Qt::LeftButton);
         QCOMPARE(bench().state().recipe.rules.size(), std::size_t{1});
+        QVERIFY((*measure)->isEnabled());
         int assigned = 0;
         for (const session::LayerRow& row : bench().layers().rows())
             assigned += row.pipeline.isEmpty() ? 0 : 1;
@@ -283,6 +290,7 @@ private Q_SLOTS:
         QTRY_VERIFY_WITH_TIMEOUT(bench().assignedResult().ready(), kLong);
         m_window->undoStack().undo();
         QVERIFY(bench().state().recipe.rules.empty());
+        QVERIFY(!(*measure)->isEnabled());
     }
 
     void filterAndBlocks()
