@@ -9,6 +9,7 @@
 #include <cmath>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.h>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -31,6 +32,18 @@ int asInt(Index value)
     return static_cast<int>(value);
 }
 
+/// "OpenBLAS 0.3.21 Haswell": which library and which of its kernels, without the switches of its build.
+std::string openblasText()
+{
+    std::istringstream words(openblas_get_config());
+    std::string text;
+    for (std::string word; words >> word;) {
+        if (word.find_first_of("_=") == std::string::npos)
+            text += (text.empty() ? "" : " ") + word;
+    }
+    return text;
+}
+
 class CpuBackend final : public Backend {
 public:
     std::string name() const override { return "cpu"; }
@@ -39,7 +52,7 @@ public:
     {
         const dnnl_version_t* v = dnnl_version();
         return "oneDNN " + std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch) + ", "
-            + openblas_get_config();
+            + openblasText();
     }
 
     void gemm(bool transA, bool transB, float alpha, MatrixView A, MatrixView B, float beta, MutMatrixView C) override
