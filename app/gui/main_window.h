@@ -45,7 +45,7 @@ public:
 
     // Files
     /// Folder, model, dump, recipe, pipeline or session, by what it is. What is not understood becomes one message.
-    void openPath(const QString& path, const QString& dump = {});
+    void openPath(const QString& givenPath, const QString& givenDump = {});
     void openPaths(const QStringList& paths); ///< What was dropped together: at most one model, with its dump.
     static QString samplePath(); ///< The bundled sample, or empty.
     QString noticeText() const; ///< The latest message in the status bar, while it is there.

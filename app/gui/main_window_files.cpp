@@ -73,9 +73,14 @@ void MainWindow::complain(const QString& path, const QString& what, const QStrin
     m_bench.messages().add(Error{Errc::Unsupported, what.toStdString(), path.toStdString(), hint.toStdString()});
 }
 
-void MainWindow::openPath(const QString& path, const QString& dump)
+void MainWindow::openPath(const QString& givenPath, const QString& givenDump)
 {
     m_companion.clear();
+    // What is remembered must be found from another working directory too.
+    const auto absolute
+        = [](const QString& file) { return file.isEmpty() ? file : QDir::cleanPath(QDir().absoluteFilePath(file)); };
+    const QString path = absolute(givenPath);
+    const QString dump = absolute(givenDump);
     const QFileInfo info(path);
     const QString suffix = info.suffix().toLower();
     if (!info.exists()) {
@@ -277,7 +282,8 @@ bool MainWindow::mayStop()
     if (running == 0)
         return true;
     QMessageBox question(QMessageBox::NoIcon, tr("Work is running"),
-        running == 1 ? tr("One job is running: stop it and quit?") : tr("%1 jobs are running: stop them and quit?").arg(running),
+        running == 1 ? tr("One job is running: stop it and quit?")
+                     : tr("%1 jobs are running: stop them and quit?").arg(running),
         QMessageBox::Yes | QMessageBox::Cancel, this);
     question.button(QMessageBox::Yes)->setText(tr("Stop and quit"));
     question.setDefaultButton(QMessageBox::Cancel);
@@ -318,6 +324,7 @@ void MainWindow::remember(const QString& path)
     QSettings settings;
     QStringList recent = settings.value(QStringLiteral("recent")).toStringList();
     recent.removeAll(path);
+    recent.removeIf([](const QString& each) { return QDir::isRelativePath(each); }); // nobody knows relative to what
     recent.prepend(path);
     settings.setValue(QStringLiteral("recent"), recent.mid(0, kRecentFiles));
 }

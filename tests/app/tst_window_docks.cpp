@@ -502,6 +502,34 @@ private Q_SLOTS:
         QVERIFY(!m_window->statusText().contains(QStringLiteral("calibration.h5")));
     }
 
+    void recentFilesAreAbsolute()
+    {
+        const QString before = QDir::currentPath();
+        QSettings().setValue(QStringLiteral("recent"), QStringList{QStringLiteral("sample")});
+        QVERIFY(QDir::setCurrent(QStringLiteral(QS_SAMPLE_DIR "/..")));
+        const auto model = bench().model();
+        m_window->openPath(QDir(QStringLiteral(QS_SAMPLE_DIR)).dirName());
+        QVERIFY(QDir::setCurrent(before));
+        QTRY_VERIFY_WITH_TIMEOUT(bench().model() != model && bench().ranking().ready() && bench().jobs().idle(), kLong);
+        const QStringList recent = QSettings().value(QStringLiteral("recent")).toStringList();
+        QCOMPARE(recent, QStringList{QDir::cleanPath(QStringLiteral(QS_SAMPLE_DIR))});
+    }
+
+    void methodsMenuStartsWithAMethod()
+    {
+        QMenu* menu = nullptr;
+        for (const QToolButton* button : m_window->pipelineEditor()->findChildren<QToolButton*>())
+            if (button->accessibleName() == QStringLiteral("Methods"))
+                menu = button->menu();
+        QVERIFY(menu);
+        menu->popup(QPoint(100, 100));
+        QTRY_VERIFY(menu->isVisible());
+        QVERIFY(menu->actions().first()->isSeparator());
+        QVERIFY(menu->actionGeometry(menu->actions().first()).isEmpty());
+        QVERIFY(keepPicture(menu, QStringLiteral("methods-menu")));
+        menu->close();
+    }
+
     void unsavedWorkIsAskedFor()
     {
         QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready(), kLong);

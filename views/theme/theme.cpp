@@ -4,6 +4,7 @@
 #include <QApplication>
 #include <QFontDatabase>
 #include <QPalette>
+#include <QProxyStyle>
 #include <QStyle>
 #include <QStyleFactory>
 
@@ -124,6 +125,20 @@ QString styleSheet(const Tokens& t)
     return sheet;
 }
 
+/// Fusion. It would draw the names of a menu's sections, but under a style sheet only their lines are left: then a section at
+/// the top must be nothing, as every separator there.
+class Style : public QProxyStyle {
+public:
+    Style()
+        : QProxyStyle(QStyleFactory::create(QStringLiteral("Fusion")))
+    {
+    }
+    int styleHint(StyleHint hint, const QStyleOption* option, const QWidget* widget, QStyleHintReturn* data) const override
+    {
+        return hint == SH_Menu_SupportsSections ? 0 : QProxyStyle::styleHint(hint, option, widget, data);
+    }
+};
+
 QPalette palette(const Tokens& t)
 {
     QPalette p;
@@ -166,7 +181,7 @@ void Theme::apply(bool dark)
         initResources();
         QFontDatabase::addApplicationFont(QStringLiteral(":/fonts/Inter-Regular.otf"));
         QFontDatabase::addApplicationFont(QStringLiteral(":/fonts/Inter-SemiBold.otf"));
-        QApplication::setStyle(QStyleFactory::create(QStringLiteral("Fusion")));
+        QApplication::setStyle(new Style);
         m_fontsLoaded = true;
     }
     QApplication::setFont(font(kBodyPx));
