@@ -37,6 +37,7 @@ namespace {
 
 constexpr int kLayoutVersion = 1; ///< Raise it when docks come or go: an older layout is then not restored.
 constexpr int kTitleBar = 32; ///< What window managers put around a window, before it is known.
+constexpr int kLowWindow = 800;
 const auto kLayoutKey = QStringLiteral("layout");
 const auto kGeometryKey = QStringLiteral("geometry");
 
@@ -153,7 +154,8 @@ void MainWindow::setDockSizes()
     const int left = std::clamp(width() * 26 / 100, 300, 430);
     const int right = std::clamp(width() * 21 / 100, 290, 345);
     resizeDocks({m_layersDock, m_editorDock}, {left, right}, Qt::Horizontal);
-    const int jobs = std::clamp(height() * 24 / 100, 170, 260); // four jobs and four messages, where there is room
+    // Four jobs and a message of several lines, where there is room: small windows need theirs for the pipeline.
+    const int jobs = std::clamp(height() * 24 / 100 + std::max(height() - kLowWindow, 0) * 3 / 10, 170, 340);
     resizeDocks({m_editorDock, m_jobsDock}, {height() - jobs, jobs}, Qt::Vertical);
 }
 

@@ -19,7 +19,9 @@
 #include "views/widgets/table_view.h"
 
 #include <QLabel>
+#include <QAbstractItemView>
 #include <QAction>
+#include <QCompleter>
 #include <QLineEdit>
 #include <QListWidget>
 #include <QMenu>
@@ -65,13 +67,14 @@ private Q_SLOTS:
         file.close();
         auto worst = [this] {
             const auto& rows = bench().layers().rows();
-            return std::max_element(
-                rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.error < b.error; })
-                ->index;
+            return std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
+                return a.error < b.error;
+            })->index;
         };
         // The session has a layer, the list and the panel stand at their ends.
         QTreeView* tree = m_window->layersPanel()->tree();
-        clickLayer(tree->model()->index(tree->model()->rowCount() - 1, 0)
+        clickLayer(tree->model()
+                       ->index(tree->model()->rowCount() - 1, 0)
                        .data(session::LayerTreeModel::NameRole)
                        .toString()
                        .toUtf8()
@@ -88,8 +91,7 @@ private Q_SLOTS:
         const model::LayerIndex chosen = bench().selection().state().current;
         // The same layers: the one that was looked at stays, and can be seen.
         auto before = bench().model();
-        QVERIFY(QFile::copy(sample, m_folder.path() + QStringLiteral("/again.safetensors")));
-        m_window->openPath(m_folder.path() + QStringLiteral("/again.safetensors"));
+        m_window->openPath(QStringLiteral(QS_SAMPLE_DIR)); // the folder, with its dump
         QTRY_VERIFY_WITH_TIMEOUT(bench().model() != before && bench().ranking().ready() && bench().jobs().idle(), kLong);
         QCOMPARE(bench().selection().state().current, chosen);
         QTRY_VERIFY(tree->viewport()->rect().contains(tree->visualRect(tree->currentIndex()).center()));
@@ -399,6 +401,63 @@ private Q_SLOTS:
         dialogExport->close();
     }
 
+    void layerWithoutGramIsNoFailure()
+    {
+        m_window->openPath(QStringLiteral(QS_SAMPLE_DIR)); // its dump has Grams of some layers only
+        QTRY_VERIFY_WITH_TIMEOUT(bench().dump() && bench().ranking().ready() && bench().jobs().idle(), kLong);
+        const int messages = bench().messages().rowCount();
+        clickTab(QStringLiteral("Hessian"));
+        clickLayer("model.layers.1.self_attn.k_proj");
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        using State = session::Loadable<session::LayerResult>::State;
+        QCOMPARE(bench().layerResult(1).state, State::Failed);
+        QCOMPARE(bench().messages().rowCount(), messages);
+        views::StateView* state = m_window->hessianPanel()->stateView();
+        QTRY_VERIFY2(state->message().contains(QStringLiteral("No Gram matrix")), qPrintable(state->message()));
+        QPushButton* button = nullptr;
+        for (QPushButton* each : state->findChildren<QPushButton*>())
+            if (each->isVisible() && each->text() == QStringLiteral("Calibrate…"))
+                button = each;
+        QVERIFY(button);
+        QTest::mouseClick(button, Qt::LeftButton);
+        auto* dialog = m_window->findChild<CalibrateDialog*>();
+        QVERIFY(dialog);
+        dialog->close();
+    }
+
+    void enterRunsTheFirstMatch()
+    {
+        QTRY_VERIFY_WITH_TIMEOUT(bench().layerView().ready() && bench().jobs().idle(), kLong);
+        QTest::keyClick(m_window.get(), Qt::Key_K, Qt::ControlModifier);
+        auto* search = m_window->findChild<QLineEdit*>(QStringLiteral("search"));
+        QTRY_COMPARE(QApplication::focusWidget(), static_cast<QWidget*>(search));
+        auto press = [&](Qt::Key key) { // as the keyboard does it: an open list gets the key first
+            QWidget* popup = search->completer()->popup();
+            QTest::keyClick(popup->isVisible() ? popup : search, key);
+        };
+        QTest::keyClicks(search, QStringLiteral("eval"));
+        QTRY_VERIFY(search->completer()->popup()->isVisible());
+        press(Qt::Key_Return);
+        QTRY_VERIFY(m_window->findChild<EvaluateDialog*>());
+        QCOMPARE(m_window->findChildren<EvaluateDialog*>().size(), 1);
+        QVERIFY(search->text().isEmpty());
+        m_window->findChild<EvaluateDialog*>()->close();
+        // Down and Enter takes a line of the list, once.
+        const std::size_t count = bench().state().pipelines.size();
+        search->setFocus();
+        QTest::keyClicks(search, QStringLiteral("method: "));
+        QTRY_VERIFY(search->completer()->popup()->isVisible());
+        press(Qt::Key_Down);
+        press(Qt::Key_Return);
+        QTRY_COMPARE(bench().state().pipelines.size(), count + 1);
+        QTest::qWait(50);
+        QCOMPARE(bench().state().pipelines.size(), count + 1);
+        search->setFocus();
+        QTest::keyClicks(search, QStringLiteral("nosuchthing"));
+        press(Qt::Key_Return);
+        QVERIFY2(m_window->noticeText().contains(QStringLiteral("nosuchthing")), qPrintable(m_window->noticeText()));
+    }
+
     void themeSwitches()
     {
         m_window->setDark(true);
@@ -460,7 +519,7 @@ private Q_SLOTS:
         QString problem;
         bool exit = false;
         auto options = parseOptions(QStringList{"quantscope", "model", "--layer", "model.layers.3.mlp.up_proj", "--compare-all",
-                                        "--evaluate", QS_SAMPLE_DIR "/evaluation.txt", "--max-tokens", "64"},
+                                        "--evaluate", QS_SAMPLE_DIR "/evaluation.txt", "--max-tokens", "512"},
             &problem, &exit);
         QVERIFY2(options, qPrintable(problem));
         {
@@ -473,7 +532,7 @@ private Q_SLOTS:
             QCOMPARE(bench().currentLayer()->name, std::string("model.layers.3.mlp.up_proj"));
             QTRY_VERIFY_WITH_TIMEOUT(bench().evaluation().ready() && bench().jobs().idle(), kLong);
             const Index tokens = bench().evaluation().value->reference.tokens;
-            QVERIFY(tokens > 0 && tokens <= 64);
+            QVERIFY(tokens > 0 && tokens <= 512);
             // The scores have been scrolled to, and a line says that they are there.
             views::ComparePanel* panel = m_window->comparePanel();
             QTRY_VERIFY(panel->scrollArea()->verticalScrollBar()->maximum() > 0);
@@ -490,8 +549,8 @@ private Q_SLOTS:
         options->evaluate.clear();
         const StartRun start(*m_window, *options);
         m_window->openPath(QStringLiteral(QS_SAMPLE_DIR "/model.safetensors"));
-        QTRY_VERIFY2_WITH_TIMEOUT(
-            m_window->noticeText().contains(QStringLiteral("model.layers.99.mlp.up_proj")), qPrintable(m_window->noticeText()), kLong);
+        QTRY_VERIFY2_WITH_TIMEOUT(m_window->noticeText().contains(QStringLiteral("model.layers.99.mlp.up_proj")),
+            qPrintable(m_window->noticeText()), kLong);
         QTRY_VERIFY_WITH_TIMEOUT(bench().ranking().ready() && bench().jobs().idle(), kLong);
     }
 };

@@ -196,12 +196,18 @@ LayersPanel::LayersPanel(PanelContext context, QWidget* parent)
     m_reveal.setSingleShot(true);
     m_reveal.setInterval(0);
     connect(&m_reveal, &QTimer::timeout, this, [this] {
-        if (const QModelIndex current = m_tree->currentIndex(); current.isValid())
+        const bool toTop = std::exchange(m_toTop, false);
+        if (const QModelIndex current = m_tree->currentIndex(); current.isValid() && !toTop)
             m_tree->scrollTo(current);
         else
             m_tree->scrollToTop();
     });
     connect(m_proxy, &QAbstractItemModel::layoutChanged, &m_reveal, qOverload<>(&QTimer::start));
+    // Who sorts by a click wants to see the first rows.
+    connect(header, &QHeaderView::sectionClicked, this, [this] {
+        m_toTop = true;
+        m_reveal.start();
+    });
     m_fit.setSingleShot(true);
     m_fit.setInterval(0);
     connect(&m_fit, &QTimer::timeout, this, &LayersPanel::fitColumns);

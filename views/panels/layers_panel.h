@@ -46,6 +46,7 @@ private:
     bool m_newModel = false; ///< Not yet ranked.
     std::array<int, session::LayerTreeModel::ColumnCount> m_fitted{}; ///< Widths that the panel gave; 0: none yet.
     QTimer m_fit;
+    bool m_toTop = false; ///< m_reveal shows the first row instead.
     QTimer m_reveal; ///< Shows the current row after the order changed.
 };
 
