@@ -135,6 +135,9 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
     // A layer of another architecture that has the same name says nothing about this one.
     const bool sameKind = m_opened.value && sameLayers(*m_opened.value->model, *opened.model);
     const model::LayerIndex kept = sameKind ? m_selection.state().current : -1;
+    // Whoever hears of what follows must not ask the runner of one model for a layer of another.
+    m_selection.set({}, this);
+    m_runner.reset();
     m_opened.set(std::move(opened));
     m_dump.reset();
     dropResults();
@@ -173,7 +176,6 @@ void Workbench::setModel(OpenedModel opened, const std::filesystem::path& path, 
             QStringLiteral("%1: %2").arg(QString::fromStdString(problem.where), QString::fromStdString(problem.message)));
     }
     makeRunner();
-    m_selection.set({}, this);
     m_layers.setRows({});
     refreshRows();
     Q_EMIT modelChanged();
