@@ -18,10 +18,10 @@
 #include "views/widgets/row_scroll.h"
 #include "views/widgets/table_view.h"
 
-#include <QLabel>
 #include <QAbstractItemView>
 #include <QAction>
 #include <QCompleter>
+#include <QLabel>
 #include <QLineEdit>
 #include <QListWidget>
 #include <QMenu>

@@ -92,10 +92,9 @@ void LayerHeader::refresh()
     const session::LayerView* view = bench.layerView().value.get();
     if (view && view->analysis.existingGrid)
         stored += tr(" (source already on a %1-bit grid)").arg(view->analysis.existingGrid->bits);
+    if (const auto selected = m_context.bench.selection().state().layers.size(); selected > 1)
+        parts << tr("%1 layers selected, this one:").arg(selected);
     parts << stored;
-    const auto selected = m_context.bench.selection().state().layers.size();
-    if (selected > 1)
-        parts << tr("%1 layers selected").arg(selected);
     const auto pipeline = static_cast<std::size_t>(std::max(m_context.bench.selection().state().pipeline, 0));
     const auto result = bench.layerResult(pipeline);
     if (result.value && result.value->shares) {

@@ -98,7 +98,7 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     m_more->setAccessibleName(tr("Assign elsewhere"));
     auto* more = new QMenu(m_more);
     m_more->setMenu(more);
-    more->addAction(tr("Assign to all layers of the blocks"), this, [this] {
+    const auto layersOfBlocks = [this] {
         std::vector<model::LayerIndex> all;
         if (const auto model = m_context.bench.model()) {
             for (std::size_t i = 0; i < model->spec().layers.size(); ++i) {
@@ -106,6 +106,13 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
                     all.push_back(static_cast<model::LayerIndex>(i));
             }
         }
+        return all;
+    };
+    auto* toAll = more->addAction(tr("Assign to all layers"));
+    connect(more, &QMenu::aboutToShow, this,
+        [toAll, layersOfBlocks] { toAll->setText(tr("Assign to all %1 layers").arg(layersOfBlocks().size())); });
+    connect(toAll, &QAction::triggered, this, [this, layersOfBlocks] {
+        const std::vector<model::LayerIndex> all = layersOfBlocks();
         const recipe::Pipeline pipeline = m_pipeline;
         pushEdit(m_context.undo, m_context.bench.document(), tr("assign to all"), {},
             [&] { m_context.bench.assign(all, &pipeline); });
@@ -152,6 +159,7 @@ PipelineEditor::PipelineEditor(PanelContext context, QWidget* parent)
     connect(&m_context.bench.selection(), &session::SelectionModel::changed, this, &PipelineEditor::pull);
     connect(&m_context.bench, &session::Workbench::modelChanged, this, &PipelineEditor::pull);
     connect(&m_context.bench, &session::Workbench::previewChanged, this, &PipelineEditor::showPreview);
+    connect(&Theme::instance(), &Theme::changed, this, &PipelineEditor::pull); // the title has the pipeline's colour
     connect(&m_context.bench, &session::Workbench::layerViewChanged, this, [this] {
         if (m_context.bench.layerView().ready())
             preview();
