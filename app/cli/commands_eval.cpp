@@ -198,7 +198,7 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
 
     std::vector<std::string> pieces;
     for (const auto& [key, value] : report.protocol)
-        pieces.push_back(key + " " + value);
+        pieces.push_back(fmt::format("{} {}", key, value));
     outcome.text = table.text() + "\n" + wrapped("protocol:", pieces);
     return outcome;
 }

@@ -46,8 +46,8 @@ std::int64_t milliseconds()
 /// the stack pointer as a general register that points into the heap, so a handler that ran on one of its threads would write
 /// over the heap (oneDNN issue 4845, mended in 3.11.2).
 struct InterruptWatcher {
-    explicit InterruptWatcher(std::stop_source stop)
-        : thread([stop](const std::stop_token& end) mutable {
+    explicit InterruptWatcher(const std::stop_source& stop)
+        : thread([stop](const std::stop_token& end) {
             maskInterrupts(SIG_UNBLOCK);
             while (!end.stop_requested()) {
                 if (interrupted)

@@ -150,6 +150,7 @@ Expected<Parameters> resolve(const std::vector<ParameterSpec>& specs, const Para
         if (resolved.contains(name))
             continue;
         std::vector<std::string> known;
+        known.reserve(specs.size());
         for (const ParameterSpec& spec : specs)
             known.push_back(spec.name);
         return fail(Errc::InvalidArgument,

@@ -96,7 +96,7 @@ void PluginManager::checkMethods(const QStringList& brokenFolders)
             continue; // the file is there, and its error is told
         QStringList missing;
         const QJsonArray declared = record.metadata.value(QStringLiteral("methods")).toArray();
-        for (const QJsonValue& id : declared) {
+        for (const auto& id : declared) {
             if (!m_stages.method(id.toString().toStdString()))
                 missing << id.toString();
         }

@@ -132,7 +132,8 @@ void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
     }
     for (const auto& [key, value] : json.items())
         if (!kSchemeKeys.contains(key))
-            add("unknown-key", "error", where + "." + key, "is not a key of a scheme; compressed-tensors refuses it");
+            add("unknown-key", "error", fmt::format("{}.{}", where, key),
+                "is not a key of a scheme; compressed-tensors refuses it");
     Scheme scheme;
     scheme.name = name;
     const auto targetList = json.find("targets");
@@ -144,7 +145,7 @@ void ConfigLint::scheme(const std::string& name, const nlohmann::json& json)
     }
     for (const auto& [key, value] : weights->items())
         if (!kWeightKeys.contains(key))
-            add("unknown-key", "error", where + ".weights." + key,
+            add("unknown-key", "error", fmt::format("{}.weights.{}", where, key),
                 "is not a key of QuantizationArgs; compressed-tensors refuses it");
     const auto number = [&](const char* key) -> std::optional<Index> { // a whole number that fits, nothing for anything else
         const auto found = weights->find(key);
