@@ -179,9 +179,9 @@ void Workbench::evaluate(const std::filesystem::path& text, const model::EvalOpt
                 const auto& done = m_evaluation.value->candidates;
                 const bool recipe = !done.empty() && done.back().pipelineText.empty();
                 const auto pipelines = done.size() - (recipe ? 1 : 0);
+                const QString what = pipelines == 1 ? tr("1 pipeline") : tr("%1 pipelines").arg(pipelines);
                 m_messages.add(Message::Severity::Info,
-                    (pipelines == 1 ? tr("evaluated 1 pipeline%1 on %2") : tr("evaluated %3 pipelines%1 on %2").arg(pipelines))
-                        .arg(recipe ? tr(" and the recipe") : QString(), name));
+                    tr("evaluated %1%2 on %3").arg(what, recipe ? tr(" and the recipe") : QString(), name));
             }
             Q_EMIT evaluationChanged();
         });

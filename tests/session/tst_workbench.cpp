@@ -242,6 +242,9 @@ private Q_SLOTS:
         bench.evaluate(QS_SAMPLE_DIR "/evaluation.txt", options);
         QTRY_VERIFY2_WITH_TIMEOUT(bench.evaluation().ready(), bench.evaluation().error.line().c_str(), kLong);
         QCOMPARE(bench.evaluation().value->candidates.size(), bench.state().pipelines.size());
+        const QString said = QStringLiteral("evaluated %1 pipelines on ").arg(bench.state().pipelines.size());
+        QVERIFY(std::ranges::any_of(
+            bench.messages().messages(), [&](const Message& message) { return message.text.startsWith(said); }));
         QVERIFY(bench.evaluation().value->candidates[0].scores.klMean > 0);
 
         const auto exporters = bench.plugins().exporters().all();
