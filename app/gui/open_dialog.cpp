@@ -76,7 +76,7 @@ OpenDialog::OpenDialog(const session::Workbench& bench, const QStringList& recen
     auto* layout = new QVBoxLayout(this);
     layout->setSpacing(views::kCardGap);
     auto* form = new QFormLayout;
-    auto browse = [this](QLineEdit* edit, const QString& text, const std::function<QString()>& ask) {
+    auto browse = [](QLineEdit* edit, const QString& text, const std::function<QString()>& ask) {
         auto* button = new QPushButton(text);
         button->setAutoDefault(false);
         connect(button, &QPushButton::clicked, edit, [edit, ask] {

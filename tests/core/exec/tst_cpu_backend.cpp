@@ -151,9 +151,9 @@ private Q_SLOTS:
         RowMatrix C(2, 2);
         MatrixD D(2, 3);
         MatrixD E(2, 2);
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().gemm(false, false, 1, A, A, 0, C.mut()), std::invalid_argument);
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().gemmD(false, false, 1, D, D, 0, E.mut()), std::invalid_argument);
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().gram(A, E.mut()), std::invalid_argument);
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().gemm(false, false, 1, A, A, 0, C.mut()));
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().gemmD(false, false, 1, D, D, 0, E.mut()));
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().gram(A, E.mut()));
     }
 
     void gram_data()

@@ -215,18 +215,18 @@ private Q_SLOTS:
         Case c(GridId::Asym0, 4, 4, 12, 4, false);
         Codes codes(4, 12), narrow(4, 11);
         RowMatrix lo(4, 3), hi(4, 2);
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().gridEncode(c.X, c.params(), narrow.mut()), std::invalid_argument);
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().gridDecode(narrow, c.params(), c.X.mut()), std::invalid_argument);
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().groupRanges(c.X, 4, lo.mut(), hi.mut()), std::invalid_argument);
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().groupRanges(c.X, 0, lo.mut(), lo.mut()), std::invalid_argument);
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().gridEncode(c.X, c.params(), narrow.mut()));
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().gridDecode(narrow, c.params(), c.X.mut()));
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().groupRanges(c.X, 4, lo.mut(), hi.mut()));
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().groupRanges(c.X, 0, lo.mut(), lo.mut()));
         c.group = 5; // three groups again, but of other columns: 12 columns make 3 groups of 5 as well
         cpuBackend().gridProject(c.X.mut(), c.params());
         c.group = 6;
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().gridProject(c.X.mut(), c.params()), std::invalid_argument);
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().gridProject(c.X.mut(), c.params()));
         c.groupOf.assign(12, 3); // one past the last
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().gridEncode(c.X, c.params(), codes.mut()), std::invalid_argument);
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().gridEncode(c.X, c.params(), codes.mut()));
         c.groupOf.assign(11, 0);
-        QVERIFY_EXCEPTION_THROWN(cpuBackend().gridEncode(c.X, c.params(), codes.mut()), std::invalid_argument);
+        QVERIFY_THROWS_EXCEPTION(std::invalid_argument, cpuBackend().gridEncode(c.X, c.params(), codes.mut()));
     }
 
 private:

@@ -153,7 +153,7 @@ private Q_SLOTS:
                         throw std::runtime_error("chunk 10");
                 });
             };
-            QVERIFY_EXCEPTION_THROWN(run(), std::runtime_error);
+            QVERIFY_THROWS_EXCEPTION(std::runtime_error, run());
             QVERIFY(ran.load() >= 11 || threads > 1);
             QCOMPARE(orderedSum(1000, 10), orderedSum(1000, 10)); // the pool still works
         }

@@ -159,8 +159,8 @@ private Q_SLOTS:
     void readingAnUndeclaredParameterIsABug()
     {
         const Parameters p{{"bits", std::int64_t{4}}};
-        QVERIFY_EXCEPTION_THROWN(intValue(p, "group"), std::logic_error);
-        QVERIFY_EXCEPTION_THROWN(realValue(p, "bits"), std::logic_error);
+        QVERIFY_THROWS_EXCEPTION(std::logic_error, intValue(p, "group"));
+        QVERIFY_THROWS_EXCEPTION(std::logic_error, realValue(p, "bits"));
     }
 };
 

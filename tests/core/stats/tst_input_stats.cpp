@@ -153,10 +153,10 @@ private Q_SLOTS:
         InputPart part;
         ChannelSums sink;
         accumulate(part, sink, test::randomTokens(2, 3, 1), {}, false, cpuBackend());
-        QVERIFY_EXCEPTION_THROWN(
-            accumulate(part, sink, test::randomTokens(2, 4, 1), {}, false, cpuBackend()), std::invalid_argument);
-        QVERIFY_EXCEPTION_THROWN(
-            accumulate(part, sink, test::randomTokens(2, 3, 1), {0}, false, cpuBackend()), std::invalid_argument);
+        QVERIFY_THROWS_EXCEPTION(
+            std::invalid_argument, accumulate(part, sink, test::randomTokens(2, 4, 1), {}, false, cpuBackend()));
+        QVERIFY_THROWS_EXCEPTION(
+            std::invalid_argument, accumulate(part, sink, test::randomTokens(2, 3, 1), {0}, false, cpuBackend()));
     }
 };
 
