@@ -6,6 +6,7 @@
 #include "core/base/atomic_file.h"
 #include "core/base/version.h"
 #include "core/model/evaluation.h"
+#include "core/model/windows.h"
 
 #include <algorithm>
 #include <charconv>
@@ -116,7 +117,7 @@ Expected<Outcome> eval(const EvalOptions& options, Context& context)
     evalOptions.seqLen = options.seqLen;
     if (const Index own = workspace.model->spec().context, other = reference->spec().context;
         options.seqLen == 0 && own > 0 && other > 0)
-        evalOptions.seqLen = std::min({Index{2048}, own, other});
+        evalOptions.seqLen = std::min({model::kDefaultWindow, own, other});
     evalOptions.maxTokens = options.maxTokens;
     auto evaluated = model::evaluate(reference, text, candidates, evalOptions, context.backend(), context.job());
     if (!evaluated)

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <fmt/format.h>
+#include <iterator>
 #include <utility>
 
 namespace qs::model {
@@ -107,9 +108,10 @@ Expected<BlockWeights> loadBlock(const Model& model, int block, const Replacemen
         {"self_attn.v_proj", &weights.v}, {"self_attn.o_proj", &weights.o}, {"mlp.gate_proj", &weights.gate},
         {"mlp.up_proj", &weights.up}, {"mlp.down_proj", &weights.down}};
     std::string prefix;
+    constexpr double kLayers = std::size(layers);
     int number = 0;
     for (const auto& [module, target] : layers) {
-        const JobContext part = job.part(number / 7.0, (number + 1) / 7.0);
+        const JobContext part = job.part(number / kLayers, (number + 1) / kLayers);
         ++number;
         LayerIndex found = -1;
         for (std::size_t i = 0; i < spec.layers.size() && found < 0; ++i)

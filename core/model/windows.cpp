@@ -32,14 +32,13 @@ std::size_t firstBadByte(std::string_view text)
 
 Expected<TokenizedText> tokenizeText(const Model& model, std::string_view text, Index seqLen, Index maxWindows)
 {
-    constexpr Index kDefaultLength = 2048;
     const Index context = model.spec().context;
     if (const std::string reason = model.spec().whyNotRunnable(); !reason.empty())
         return fail(Errc::Unsupported, "the model cannot be run: " + reason, model.checkpoint().path().string());
     if (seqLen < 0 || seqLen > context)
         return fail(Errc::InvalidArgument, fmt::format("{} tokens is outside 1..{}, the model's context", seqLen, context),
             "sequence length");
-    const Index length = seqLen > 0 ? seqLen : std::min(kDefaultLength, context);
+    const Index length = seqLen > 0 ? seqLen : std::min(kDefaultWindow, context);
     if (const std::size_t at = firstBadByte(text); at < text.size())
         return fail(Errc::Format,
             fmt::format("is not UTF-8: byte {} is 0x{:02x}, which no character has there", at,

@@ -8,6 +8,7 @@
 #include "core/base/atomic_file.h"
 #include "core/base/digest.h"
 #include "core/base/version.h"
+#include "core/model/block_weights.h"
 #include "core/quant/packing.h"
 
 #include <algorithm>
@@ -129,21 +130,6 @@ void lintScaleTypes(const ExportInput& input, std::vector<Finding>& findings)
                         "to; scale_dtype={} is what will run",
                 layersText(members.size()), scaleType.substr(6), type, type)});
     }
-}
-
-/// What eval and capture refuse is not written either.
-Expected<void> requireFinite(MatrixView values, const std::string& name)
-{
-    Index count = 0;
-    std::string where;
-    for (Index r = 0; r < values.rows(); ++r)
-        for (Index c = 0; c < values.cols(); ++c)
-            if (!std::isfinite(values(r, c)) && count++ == 0)
-                where = fmt::format("({}, {})", r, c);
-    if (count == 0)
-        return {};
-    return fail(Errc::NotFinite, fmt::format("holds {} values that are NaN or Inf, the first at {}", count, where), name,
-        "nothing was written; repair the checkpoint");
 }
 
 /// The state of one export.
@@ -328,7 +314,7 @@ Expected<void> Writing::otherTensors(ExportReport& report)
         }
         const DType type = recipe::denseStorageType(tensor.dtype);
         QS_TRY(values, stored->load(name));
-        QS_CHECK(requireFinite(values, name));
+        QS_CHECK(model::requireFinite(values, name)); // what eval and capture refuse is not written either
         if (const auto factors = m_normFactors.find(name); factors != m_normFactors.end()) {
             values = recipe::foldIntoNorm(values, factors->second, type);
             for (const float value : std::as_const(values).values())
