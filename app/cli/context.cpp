@@ -17,12 +17,11 @@ namespace {
 
 /// Ctrl-C may only touch this flag; a watcher thread turns it into a stop request.
 volatile std::sig_atomic_t interrupted = 0;
+constexpr int kTicksToSecond = 50; ///< Of the watcher: one second.
 
 extern "C" void onInterrupt(int)
 {
     interrupted = 1;
-    // A second Ctrl-C ends the program the usual way.
-    std::signal(SIGINT, SIG_DFL);
 }
 
 void maskInterrupts(int how)
@@ -49,9 +48,14 @@ struct InterruptWatcher {
     explicit InterruptWatcher(const std::stop_source& stop)
         : thread([stop](const std::stop_token& end) {
             maskInterrupts(SIG_UNBLOCK);
+            int seen = 0;
             while (!end.stop_requested()) {
-                if (interrupted)
+                if (interrupted) {
                     stop.request_stop();
+                    // A second Ctrl-C ends the program the usual way, but `timeout` sends the first one twice.
+                    if (++seen == kTicksToSecond)
+                        std::signal(SIGINT, SIG_DFL);
+                }
                 std::this_thread::sleep_for(std::chrono::milliseconds(20));
             }
         })

@@ -530,6 +530,8 @@ private Q_SLOTS:
         QTest::qWait(700);
         QCOMPARE(process.state(), QProcess::Running);
         ::kill(static_cast<pid_t>(process.processId()), signal);
+        QTest::qWait(5);
+        ::kill(static_cast<pid_t>(process.processId()), signal); // as `timeout` does: to the process and to its group
         QVERIFY(process.waitForFinished(60000));
         QCOMPARE(process.exitCode(), 130);
         QVERIFY(process.readAllStandardError().contains("cancelled"));
