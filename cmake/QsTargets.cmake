@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Flags come from these INTERFACE targets, never from CMAKE_CXX_FLAGS.
 
+# -Wshadow only where sources are compiled alone: in a unity build the names of one file lie in another's sight.
 add_library(qs_warnings INTERFACE)
 target_compile_options(qs_warnings INTERFACE
-    -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wunused -Wformat=2
+    -Wall -Wextra -Wpedantic $<$<NOT:$<BOOL:${CMAKE_UNITY_BUILD}>>:-Wshadow> -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wunused -Wformat=2
     -Wimplicit-fallthrough -Wno-missing-field-initializers
     $<$<BOOL:${QS_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
@@ -52,15 +53,42 @@ function(qs_add_plugin family)
     set_property(GLOBAL APPEND PROPERTY QS_PLUGIN_MODULES qs_${family})
 endfunction()
 
+# What every test includes, parsed once for the tests without a window and once for those with one: Qt's test headers depend on QT_WIDGETS_LIB.
+# Only the tests, so that every other source proves that it includes what it uses.
+function(qs_add_test_headers name)
+    add_executable(${name} EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/precompiled.cpp)
+    target_link_libraries(${name} PRIVATE ${ARGN} Qt6::Test qs_common)
+    qs_test_options(${name})
+    target_precompile_headers(${name} PRIVATE <QtTest> <algorithm> <cmath> <filesystem> <fstream> <functional> <map> <memory> <numeric> <optional> <random>
+        <set> <span> <string> <unordered_map> <vector> <fmt/format.h> <nlohmann/json.hpp>)
+endfunction()
+
+# Tests are compiled quickly; what they test is compiled as shipped.
+function(qs_test_options name)
+    # Each test has its own value for these (QFINDTESTDATA, unused here), and a shared precompiled header allows one.
+    target_compile_options(${name} PRIVATE -UQT_TESTCASE_BUILDDIR -UQT_TESTCASE_SOURCEDIR)
+    if(QS_SANITIZE)
+        target_compile_options(${name} PRIVATE -O0)
+    else()
+        target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+    endif()
+    target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>) # what ccache asks for
+    target_link_libraries(${name} PRIVATE fmt::fmt nlohmann_json::nlohmann_json)
+endfunction()
+
 # qs_add_test(<name> SOURCES <files> [LIBS <libs>] [LABELS <labels>] [GUI])
 # Offscreen platform, sources of the test tree, and paths to golden and sample data as definitions.
 function(qs_add_test name)
     cmake_parse_arguments(ARG "GUI" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
     add_executable(${name} ${ARG_SOURCES})
-    set_target_properties(${name} PROPERTIES AUTOMOC ON RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+    set_target_properties(${name} PROPERTIES AUTOMOC ON UNITY_BUILD OFF RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
     target_link_libraries(${name} PRIVATE ${ARG_LIBS} Qt6::Test qs_common)
-    # Tests are compiled quickly; what they test is compiled as shipped.
-    target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+    qs_test_options(${name})
+    if("qs_views" IN_LIST ARG_LIBS OR "qs_gui" IN_LIST ARG_LIBS)
+        target_precompile_headers(${name} REUSE_FROM qs_test_headers_gui)
+    else()
+        target_precompile_headers(${name} REUSE_FROM qs_test_headers)
+    endif()
     target_compile_definitions(${name} PRIVATE
         QS_SOURCE_DIR="${PROJECT_SOURCE_DIR}" QS_BINARY_DIR="${PROJECT_BINARY_DIR}"
         QS_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden" QS_DATA_DIR="${PROJECT_SOURCE_DIR}/tests/data"

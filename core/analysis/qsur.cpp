@@ -19,11 +19,6 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kSmallestPivot = 1e-12;
 constexpr double kLog2E = std::numbers::log2e;
 
-std::size_t at(Index index)
-{
-    return static_cast<std::size_t>(index);
-}
-
 /// ln det(factor A + shift I) by Cholesky.
 Expected<double> shiftedLogDet(MatrixViewD A, double factor, double shift, Backend& backend)
 {
@@ -65,11 +60,11 @@ void fillRegular(Qsur& q, double logDet, double lnMax, double meanLnDiagonal, do
 
 void fillMeanAware(Qsur& q, const Covariance& cov, double k)
 {
-    if (q.deficient || cov.mean.size() != at(q.dims))
+    if (q.deficient || std::ssize(cov.mean) != q.dims)
         return;
     double symmetric = 0, top = -kInf, bottom = kInf;
     for (Index j = 0; j < q.dims; ++j) {
-        const double mu = cov.mean[at(j)], reach = k * std::sqrt(std::max(0.0, cov.sigma(j, j)));
+        const double mu = cov.mean[static_cast<std::size_t>(j)], reach = k * std::sqrt(std::max(0.0, cov.sigma(j, j)));
         symmetric = std::max(symmetric, std::fabs(mu) + reach);
         top = std::max(top, mu + reach);
         bottom = std::min(bottom, mu - reach);
@@ -187,7 +182,7 @@ Expected<Qsur> computeQsur(const Covariance& cov, Backend& backend, const QsurOp
         q.rankShare = static_cast<double>(*q.rank) / dims;
         double logs = 0;
         for (Index i = 0; i < *q.rank; ++i)
-            logs += std::log(eigenvalues[at(i)]);
+            logs += std::log(eigenvalues[static_cast<std::size_t>(i)]);
         q.rSub = std::sqrt(q.rankShare * std::exp(logs / static_cast<double>(*q.rank)) / q.maxVariance);
     }
     QS_CHECK(job.poll());

@@ -11,7 +11,7 @@
 namespace qs::io {
 namespace {
 
-constexpr Index kGrain = 1 << 16; // values per chunk of work
+constexpr Index kUnpackGrain = 1 << 16; // values per chunk of work
 
 const MappedFile& fileOf(MappedFiles files, const TensorInfo& tensor)
 {
@@ -136,7 +136,7 @@ Expected<void> readPackedRows(const PackedWeight& weight, MappedFiles files, Ind
         }
         return {};
     };
-    return parallelTry(0, target.rows(), std::max<Index>(1, kGrain / std::max<Index>(1, weight.in)), body);
+    return parallelTry(0, target.rows(), std::max<Index>(1, kUnpackGrain / std::max<Index>(1, weight.in)), body);
 }
 
 } // namespace qs::io

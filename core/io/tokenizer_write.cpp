@@ -14,7 +14,7 @@ namespace tok {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 const char* behaviourName(Behaviour behaviour)
 {
@@ -28,7 +28,7 @@ const char* behaviourName(Behaviour behaviour)
     return "Isolated";
 }
 
-Json stepJson(const PreStep& s)
+OrderedJson stepJson(const PreStep& s)
 {
     switch (s.kind) {
     case PreStep::Kind::Split:
@@ -43,87 +43,88 @@ Json stepJson(const PreStep& s)
     return {{"type", "ByteLevel"}, {"add_prefix_space", s.addPrefixSpace}, {"trim_offsets", true}, {"use_regex", s.useRegex}};
 }
 
-Json byteLevelJson()
+OrderedJson byteLevelJson()
 {
     return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
 }
 
-Json modelJson(const TokenizerSpec& spec)
+OrderedJson modelJson(const TokenizerSpec& spec)
 {
-    Json::object_t::Container entries; // filled directly: looking every key up first would take quadratic time
+    OrderedJson::object_t::Container entries; // filled directly: looking every key up first would take quadratic time
     entries.reserve(spec.tokens.size());
     for (std::size_t id = 0; id < spec.tokens.size(); ++id)
         if (spec.assigned[id])
             entries.emplace_back(spec.tokens[id], id);
-    Json vocabulary = Json::object();
-    static_cast<Json::object_t::Container&>(vocabulary.get_ref<Json::object_t&>()) = std::move(entries);
+    OrderedJson vocabulary = OrderedJson::object();
+    static_cast<OrderedJson::object_t::Container&>(vocabulary.get_ref<OrderedJson::object_t&>()) = std::move(entries);
 
     const bool spaces = std::any_of(spec.merges.begin(), spec.merges.end(), [](const auto& merge) {
         return merge.first.find(' ') != std::string::npos || merge.second.find(' ') != std::string::npos;
     });
-    Json merges = Json::array();
+    OrderedJson merges = OrderedJson::array();
     for (const auto& [left, right] : spec.merges) {
         if (spaces) // the newer spelling, which older readers lack
-            merges.push_back(Json::array({left, right}));
+            merges.push_back(OrderedJson::array({left, right}));
         else
             merges.push_back(fmt::format("{} {}", left, right));
     }
     return {{"type", "BPE"}, {"dropout", nullptr},
-        {"unk_token", spec.unknown ? Json(spec.tokens[static_cast<std::size_t>(*spec.unknown)]) : Json(nullptr)},
+        {"unk_token", spec.unknown ? OrderedJson(spec.tokens[static_cast<std::size_t>(*spec.unknown)]) : OrderedJson(nullptr)},
         {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr}, {"fuse_unk", spec.fuseUnknown},
         {"byte_fallback", spec.byteFallback}, {"ignore_merges", spec.ignoreMerges}, {"vocab", std::move(vocabulary)},
         {"merges", std::move(merges)}};
 }
 
-Json addedJson(const AddedToken& t)
+OrderedJson addedJson(const AddedToken& t)
 {
     return {{"content", t.content}, {"single_word", t.singleWord}, {"lstrip", t.lstrip}, {"rstrip", t.rstrip},
         {"normalized", t.normalized}, {"special", t.special}};
 }
 
-Json postProcessorJson(const TokenizerSpec& spec)
+OrderedJson postProcessorJson(const TokenizerSpec& spec)
 {
     if (spec.prefix.empty() && spec.suffix.empty())
         return byteLevelJson();
-    Json table = Json::object();
-    const auto pieces = [&](const std::vector<std::int32_t>& ids, int type, Json& target) {
+    OrderedJson table = OrderedJson::object();
+    const auto pieces = [&](const std::vector<std::int32_t>& ids, int type, OrderedJson& target) {
         for (const std::int32_t id : ids) {
             const std::string& token = spec.tokens[static_cast<std::size_t>(id)];
             target.push_back({{"SpecialToken", {{"id", token}, {"type_id", type}}}});
-            table[token] = {{"id", token}, {"ids", Json::array({id})}, {"tokens", Json::array({token})}};
+            table[token] = {{"id", token}, {"ids", OrderedJson::array({id})}, {"tokens", OrderedJson::array({token})}};
         }
     };
-    const auto text = [&](const char* name, int type, Json& target) {
+    const auto text = [&](const char* name, int type, OrderedJson& target) {
         pieces(spec.prefix, type, target);
         target.push_back({{"Sequence", {{"id", name}, {"type_id", type}}}});
         pieces(spec.suffix, type, target);
     };
-    Json single = Json::array();
+    OrderedJson single = OrderedJson::array();
     text("A", 0, single);
-    Json pair = Json::array();
+    OrderedJson pair = OrderedJson::array();
     text("A", 0, pair);
     text("B", 1, pair);
     return {{"type", "Sequence"},
         {"processors",
-            Json::array({byteLevelJson(),
+            OrderedJson::array({byteLevelJson(),
                 {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", table}}})}};
 }
 
-Json tokenizerJson(const TokenizerSpec& spec)
+OrderedJson tokenizerJson(const TokenizerSpec& spec)
 {
-    Json added = Json::array();
+    OrderedJson added = OrderedJson::array();
     for (const AddedToken& t : spec.added) {
-        Json entry = {{"id", t.id}};
+        OrderedJson entry = {{"id", t.id}};
         entry.update(addedJson(t));
         added.push_back(std::move(entry));
     }
-    Json pre = Json::array();
+    OrderedJson pre = OrderedJson::array();
     for (const PreStep& s : spec.steps)
         pre.push_back(stepJson(s));
-    Json preTokenizer = pre.size() == 1 ? pre[0] : Json{{"type", "Sequence"}, {"pretokenizers", pre}};
+    OrderedJson preTokenizer = pre.size() == 1 ? pre[0] : OrderedJson{{"type", "Sequence"}, {"pretokenizers", pre}};
     return {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", std::move(added)},
-        {"normalizer", spec.nfc ? Json{{"type", "NFC"}} : Json(nullptr)}, {"pre_tokenizer", std::move(preTokenizer)},
-        {"post_processor", postProcessorJson(spec)}, {"decoder", byteLevelJson()}, {"model", modelJson(spec)}};
+        {"normalizer", spec.nfc ? OrderedJson{{"type", "NFC"}} : OrderedJson(nullptr)},
+        {"pre_tokenizer", std::move(preTokenizer)}, {"post_processor", postProcessorJson(spec)}, {"decoder", byteLevelJson()},
+        {"model", modelJson(spec)}};
 }
 
 const MetaValue* find(const Checkpoint& checkpoint, const std::string& key)
@@ -143,11 +144,11 @@ std::optional<std::uint64_t> number(const MetaValue* value)
     return std::nullopt;
 }
 
-Expected<Json> configJson(const Checkpoint& checkpoint, const TokenizerSpec& spec)
+Expected<OrderedJson> configJson(const Checkpoint& checkpoint, const TokenizerSpec& spec)
 {
-    Json config = Json::object();
+    OrderedJson config = OrderedJson::object();
     config["add_prefix_space"] = false;
-    Json decoder = Json::object();
+    OrderedJson decoder = OrderedJson::object();
     for (const AddedToken& t : spec.added)
         decoder[std::to_string(t.id)] = addedJson(t);
     config["added_tokens_decoder"] = std::move(decoder);

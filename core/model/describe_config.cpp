@@ -11,8 +11,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr Index kLargest = Index{1} << 31; // no extent of a real model comes near; products of two stay far from overflow
-
 /// Typed access to one JSON object: the first of several synonyms that is present and not null.
 class Fields {
 public:
@@ -35,10 +33,10 @@ public:
         if (!value)
             return {};
         if (!value->is_number_integer()
-            || (value->is_number_unsigned() && value->get<std::uint64_t>() > std::uint64_t{kLargest})
-            || value->get<Index>() < least || value->get<Index>() > kLargest)
-            return fail(
-                Errc::Format, "must be an integer in " + std::to_string(least) + ".." + std::to_string(kLargest), at(names));
+            || (value->is_number_unsigned() && value->get<std::uint64_t>() > std::uint64_t{kLargestExtent})
+            || value->get<Index>() < least || value->get<Index>() > kLargestExtent)
+            return fail(Errc::Format, "must be an integer in " + std::to_string(least) + ".." + std::to_string(kLargestExtent),
+                at(names));
         target = value->get<Index>();
         return {};
     }

@@ -8,8 +8,6 @@
 namespace qs::model {
 namespace {
 
-constexpr Index kLargest = Index{1} << 31;
-
 class Metadata {
 public:
     explicit Metadata(const io::Checkpoint& checkpoint)
@@ -33,7 +31,7 @@ public:
         std::optional<Index> number;
         if (const auto* i = std::get_if<std::int64_t>(value))
             number = *i;
-        else if (const auto* u = std::get_if<std::uint64_t>(value); u && *u <= std::uint64_t{kLargest})
+        else if (const auto* u = std::get_if<std::uint64_t>(value); u && *u <= std::uint64_t{kLargestExtent})
             number = static_cast<Index>(*u);
         else if (const auto* list = std::get_if<std::vector<std::int64_t>>(value)) {
             // some converters write one number per block; blocks that differ are another architecture
@@ -43,8 +41,8 @@ public:
             if (!list->empty())
                 number = list->front();
         }
-        if (!number || *number < least || *number > kLargest)
-            return fail(Errc::Format, "must be an integer in " + std::to_string(least) + ".." + std::to_string(kLargest),
+        if (!number || *number < least || *number > kLargestExtent)
+            return fail(Errc::Format, "must be an integer in " + std::to_string(least) + ".." + std::to_string(kLargestExtent),
                 m_where + ": " + key);
         target = *number;
         return {};

@@ -10,6 +10,9 @@
 
 namespace qs::model {
 
+/// No extent of a real model comes near it, and products of two stay far from overflow.
+inline constexpr Index kLargestExtent = Index{1} << 31;
+
 /// What config.json or GGUF metadata say about a model, before its tensors are looked at. 0 where they say nothing.
 struct Description {
     ModelSpec spec; ///< Hyperparameters and problems; no layers yet.

@@ -11,7 +11,7 @@
 namespace qs::plugins {
 namespace {
 
-constexpr Index kGrain = 64;
+constexpr Index kRowGrain = 64;
 constexpr Index kStrip = 128;
 
 /// Fits columns [first, first + width) and rounds them. Columns are handed over contiguous, hence the two transpositions.
@@ -26,14 +26,14 @@ Expected<void> roundGroup(recipe::GridSession& session, MatrixView W, Index firs
         const Index count = std::min(kStrip, width - strip);
         RowMatrix values(count, W.rows());
         RowMatrix projected(count, W.rows());
-        parallelFor(0, W.rows(), kGrain, [&](Index begin, Index end) {
+        parallelFor(0, W.rows(), kRowGrain, [&](Index begin, Index end) {
             for (Index c = 0; c < count; ++c)
                 for (Index r = begin; r < end; ++r)
                     values(c, r) = source(r, strip + c);
         });
         for (Index c = 0; c < count; ++c)
             session.quantizeColumn(group, first + strip + c, values.row(c), projected.row(c));
-        parallelFor(0, W.rows(), kGrain, [&](Index begin, Index end) {
+        parallelFor(0, W.rows(), kRowGrain, [&](Index begin, Index end) {
             for (Index c = 0; c < count; ++c)
                 for (Index r = begin; r < end; ++r)
                     What(r, first + strip + c) = projected(c, r);

@@ -19,7 +19,7 @@ using session::percentText;
 
 namespace {
 
-enum What { Weights, Inputs };
+enum What { WeightValues, InputValues };
 
 PlotSeries steps(const reduce::Histogram& histogram, const QString& name, int colour)
 {
@@ -48,8 +48,8 @@ DistributionPanel::DistributionPanel(PanelContext context, QWidget* parent)
     , m_numberCard(new Card(tr("Numbers")))
     , m_numbers(new NumberList)
 {
-    m_what->addItem(tr("weights"), Weights);
-    m_what->addItem(tr("inputs"), Inputs);
+    m_what->addItem(tr("weights"), WeightValues);
+    m_what->addItem(tr("inputs"), InputValues);
     m_what->setAccessibleName(tr("Weights or inputs"));
     m_what->setToolTip(tr("The weights W, or what the layer receives: the raw tokens of the dump"));
     m_weightCard->header()->addWidget(m_what);
@@ -82,7 +82,7 @@ void DistributionPanel::refresh(const session::LayerView& /*view*/)
 void DistributionPanel::draw()
 {
     const session::LayerView& view = *bench().layerView().value;
-    const bool inputs = m_what->currentData().toInt() == Inputs;
+    const bool inputs = m_what->currentData().toInt() == InputValues;
     m_weightCard->setTitle(inputs ? tr("Inputs") : tr("Weights"));
     m_codeCard->setVisible(!inputs);
     m_errorCard->setTitle(inputs ? tr("Error x − x̂") : tr("Error W − Ŵ"));
