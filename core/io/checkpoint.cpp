@@ -24,6 +24,23 @@ bool isFile(const fs::path& path)
     return fs::is_regular_file(path, ignored);
 }
 
+/// For "model-00002-of-00003.safetensors": what is missing beside it. Empty for other names.
+std::string shardOf(const std::string& name)
+{
+    const std::string_view stem = std::string_view(name).substr(0, name.size() - std::string_view(".safetensors").size());
+    const std::size_t of = stem.rfind("-of-");
+    const std::size_t dash = of == std::string_view::npos || of == 0 ? of : stem.rfind('-', of - 1);
+    if (of == std::string_view::npos || dash == std::string_view::npos)
+        return {};
+    const std::string_view number = stem.substr(dash + 1, of - dash - 1), total = stem.substr(of + 4);
+    const auto digits
+        = [](std::string_view text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos; };
+    if (!digits(number) || !digits(total) || number == total)
+        return {};
+    return fmt::format("{} is one of several shards ({} of {}), and {}.safetensors.index.json is not there", io::quoted(name),
+        number, total, stem.substr(0, dash));
+}
+
 /// The file in a folder that stands for the whole checkpoint.
 Expected<fs::path> mainFile(const fs::path& folder)
 {
@@ -51,6 +68,9 @@ Expected<fs::path> mainFile(const fs::path& folder)
     if (code)
         return fail(Errc::Io, "cannot be listed: " + code.message(), folder.string(), "check its permissions");
     for (const auto* list : {&indexes, &tensors, &ggufs}) {
+        if (list == &tensors && !list->empty())
+            if (const std::string shard = shardOf(list->front().filename().string()); !shard.empty())
+                return fail(Errc::NotFound, shard, folder.string(), "fetch the index and all its shards");
         if (list->size() == 1)
             return list->front();
         if (list->size() > 1)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/model/spec_builder.h"
 
+#include "core/io/json_text.h"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <string_view>
@@ -21,6 +23,18 @@ LayerRole roleOf(std::string_view module)
     const auto* const known
         = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.first == last; });
     return known == std::end(kRoles) ? LayerRole::Other : known->second;
+}
+
+/// "I16", or what the file says where the type is unknown.
+std::string typeText(const io::TensorInfo& tensor)
+{
+    return tensor.dtype == DType::Unknown ? io::quoted(tensor.unknownType) : dtypeName(tensor.dtype);
+}
+
+bool isInteger(DType type)
+{
+    const DTypeInfo& info = dtypeInfo(type);
+    return info.decodable && !info.floating && info.blockElements == 1;
 }
 
 /// Builds one spec; remembers which tensors were explained, so that the rest can be named.
@@ -106,7 +120,10 @@ private:
             problem("error", name,
                 fmt::format("is {}, but {} asks for {}", shapeText(tensor->shape), m_description.source, shapeText(shape)));
         if (tensor->dtype != DType::Packed && !dtypeInfo(tensor->dtype).decodable)
-            problem("error", name, fmt::format("has type {}, which is not decoded", dtypeName(tensor->dtype)));
+            problem("error", name, fmt::format("has type {}, which is not decoded", typeText(*tensor)));
+        else if (isInteger(tensor->dtype))
+            problem("error", name,
+                fmt::format("has type {}: integers are weights only with a quantization_config", typeText(*tensor)));
         return tensor;
     }
 
@@ -300,8 +317,8 @@ ModelSpec buildPlainSpec(const io::Checkpoint& checkpoint)
         if (tensor.shape.size() != 2 || !name.ends_with(kSuffix) || name.size() == kSuffix.size())
             continue;
         if (tensor.dtype != DType::Packed && !dtypeInfo(tensor.dtype).decodable) {
-            spec.problems.push_back({"warning", tensor.name,
-                fmt::format("has type {}, which is not decoded: it is no layer", dtypeName(tensor.dtype))});
+            spec.problems.push_back(
+                {"warning", tensor.name, fmt::format("has type {}, which is not decoded: it is no layer", typeText(tensor))});
             continue;
         }
         LayerSpec layer;

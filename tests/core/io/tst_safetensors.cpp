@@ -357,6 +357,20 @@ private Q_SLOTS:
         QS_VERIFY_ERROR(openCheckpoint(m_folder / "notes.txt"), Errc::Unsupported, "not a known");
     }
 
+    void shardWithoutItsIndex()
+    {
+        const std::string bytes = safetensorsBytes(kTwo, floats({1, 2, 3, 4, 5, 6, 7}));
+        writeFile(m_folder / "model-00001-of-00002.safetensors", bytes);
+        QS_VERIFY_ERROR(openCheckpoint(m_folder), Errc::NotFound, "model.safetensors.index.json is not there");
+        writeFile(m_folder / "model-00002-of-00002.safetensors", bytes);
+        QS_VERIFY_ERROR(openCheckpoint(m_folder), Errc::NotFound, "index.json");
+        fs::remove(m_folder / "model-00001-of-00002.safetensors");
+        fs::rename(m_folder / "model-00002-of-00002.safetensors", m_folder / "model-00001-of-00001.safetensors");
+        QS_VERIFY_OK(openCheckpoint(m_folder)); // the only one
+        fs::rename(m_folder / "model-00001-of-00001.safetensors", m_folder / "best-of-run.safetensors");
+        QS_VERIFY_OK(openCheckpoint(m_folder));
+    }
+
     void hugeFileOpensFromItsHeader() // 10 GB, sparse
     {
         constexpr std::uint64_t kBytes = std::uint64_t{10} << 30;

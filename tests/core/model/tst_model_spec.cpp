@@ -4,6 +4,7 @@
 #include "core/model/engine.h"
 #include "core/model/rope.h"
 #include "tests/core/model/golden_model.h"
+#include "tests/support/test_files.h"
 
 #include <QTemporaryDir>
 #include <QTest>
@@ -322,6 +323,34 @@ private Q_SLOTS:
         QCOMPARE(run.has_value(), severity != "error");
         if (!run)
             QCOMPARE(run.error().code, Errc::Unsupported);
+    }
+
+    void typesThatAreNoWeights_data()
+    {
+        QTest::addColumn<QString>("type");
+        QTest::addColumn<QString>("message");
+        QTest::newRow("integer") << "I32"
+                                 << "has type I32: integers are weights only with a quantization_config";
+        QTest::newRow("unknown") << "F99"
+                                 << "has type 'F99', which is not decoded";
+    }
+    void typesThatAreNoWeights()
+    {
+        QFETCH(QString, type);
+        QFETCH(QString, message);
+        Folder folder;
+        folder.config(smallConfig()).tensors(smallTensors());
+        const std::filesystem::path file = folder.path() / "model.safetensors";
+        std::string bytes = test::readFile(file);
+        const std::size_t entry = bytes.find("\"model.embed_tokens.weight\"");
+        const std::size_t at = bytes.find("F32", entry);
+        QVERIFY(entry != std::string::npos && at != std::string::npos);
+        bytes.replace(at, 3, type.toStdString());
+        test::writeFile(file, bytes);
+        const auto model = openModel(folder.path());
+        QVERIFY2(model, model ? "" : model.error().line().c_str());
+        QVERIFY(hasProblem((*model)->spec(), "error", "model.embed_tokens.weight: " + message.toStdString()));
+        QVERIFY(!(*model)->spec().whyNotRunnable().empty());
     }
 
     void plainTensors()
