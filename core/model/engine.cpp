@@ -253,8 +253,7 @@ Engine::Engine(std::shared_ptr<const Model> model, Backend& backend)
 Expected<RowMatrix> Engine::run(
     const Windows& windows, const Replacements* replacements, InputObserver* observer, const JobContext& job) const
 {
-    if (const std::string reason = m_model->spec().whyNotRunnable(); !reason.empty())
-        return fail(Errc::Unsupported, "the model cannot be run: " + reason, m_model->checkpoint().path().string());
+    QS_CHECK(requireRunnable(*m_model));
     return Run(*m_model, m_backend, windows, replacements, observer, job).go();
 }
 

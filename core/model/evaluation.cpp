@@ -209,8 +209,7 @@ Expected<void> checkCandidate(const EvalCandidate& candidate, const Model& model
     if (!candidate.model)
         return {};
     const ModelSpec& spec = candidate.model->spec();
-    if (const std::string reason = spec.whyNotRunnable(); !reason.empty())
-        return fail(Errc::Unsupported, "the model cannot be run: " + reason, candidate.model->checkpoint().path().string());
+    QS_CHECK(requireRunnable(*candidate.model));
     if (spec.vocab != model.spec().vocab)
         return fail(Errc::Mismatch, fmt::format("has a vocabulary of {}, the reference {}", spec.vocab, model.spec().vocab),
             candidate.model->checkpoint().path().string(), "compare models with the same tokenizer");

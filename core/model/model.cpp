@@ -222,4 +222,14 @@ Expected<std::shared_ptr<const Model>> openModel(const fs::path& path)
     return std::shared_ptr<const Model>(std::move(model));
 }
 
+Expected<void> requireRunnable(const Model& model)
+{
+    const std::string reason = model.spec().whyNotRunnable();
+    if (reason.empty())
+        return {};
+    const bool plain = model.spec().family == Family::Plain;
+    return fail(Errc::Unsupported, "the model cannot be run: " + reason, model.checkpoint().path().string(),
+        plain ? "add its config.json, or open the folder that holds one" : "correct config.json, or fetch the tensors again");
+}
+
 } // namespace qs::model

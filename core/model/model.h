@@ -45,4 +45,7 @@ public:
 ///          Format for a config.json whose folder has no tensors.
 Expected<std::shared_ptr<const Model>> openModel(const std::filesystem::path& path);
 
+/// Unsupported, with the reason, for a model that cannot be run: plain tensors, or a config that contradicts the tensors.
+Expected<void> requireRunnable(const Model& model);
+
 } // namespace qs::model

@@ -33,8 +33,7 @@ std::size_t firstBadByte(std::string_view text)
 Expected<TokenizedText> tokenizeText(const Model& model, std::string_view text, Index seqLen, Index maxWindows)
 {
     const Index context = model.spec().context;
-    if (const std::string reason = model.spec().whyNotRunnable(); !reason.empty())
-        return fail(Errc::Unsupported, "the model cannot be run: " + reason, model.checkpoint().path().string());
+    QS_CHECK(requireRunnable(model));
     if (seqLen < 0 || seqLen > context)
         return fail(Errc::InvalidArgument, fmt::format("{} tokens is outside 1..{}, the model's context", seqLen, context),
             "sequence length");

@@ -68,6 +68,16 @@ std::string siteName(const model::SiteSpec& site, const model::ModelSpec& spec)
     return "the common input of " + joinNames(consumers, 4);
 }
 
+/// What to do about a pattern that matches no layer.
+std::string whyNoLayer(const std::string& pattern, const model::ModelSpec& spec)
+{
+    const std::string plain = plainText(pattern);
+    if (plain.find("embed") != std::string::npos || plain.find("lm_head") != std::string::npos)
+        return "this version compresses the linear layers of the blocks, not embeddings or lm_head";
+    const std::string near = nearestName(plain, layerNames(spec));
+    return near.empty() ? "the model has no layers" : fmt::format("the nearest layer is '{}'", near);
+}
+
 } // namespace
 
 Expected<std::vector<model::LayerIndex>> layersMatching(std::string_view pattern, const model::ModelSpec& spec)
@@ -92,9 +102,8 @@ Expected<Assignment> assign(const Recipe& recipe, const model::ModelSpec& spec, 
     for (const RecipeRule& rule : recipe.rules) {
         QS_TRY(matched, layersMatching(rule.pattern, spec));
         if (matched.empty()) {
-            const std::string near = nearestName(plainText(rule.pattern), layerNames(spec));
             return fail(Errc::NotFound, fmt::format("the pattern '{}' matches no layer", rule.pattern), "recipe",
-                near.empty() ? "the model has no layers" : fmt::format("the nearest layer is '{}'", near));
+                whyNoLayer(rule.pattern, spec));
         }
         for (const model::LayerIndex layer : matched)
             ruleOf[static_cast<std::size_t>(layer)] = &rule;
