@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model_files.h"
+#include "validate.h"
 
 #include "core/base/atomic_file.h"
 #include "core/io/tokenizer.h"
@@ -84,6 +85,24 @@ Expected<nlohmann::json> configFromSpec(const model::Model& model)
     return config;
 }
 
+/// What GGUF metadata say of the tokens that begin, end and fill a text, under the names of config.json and
+/// generation_config.json.
+nlohmann::json specialIds(const model::Model& model)
+{
+    nlohmann::json ids = nlohmann::json::object();
+    const auto& meta = model.checkpoint().metadata();
+    for (const auto& [key, name] :
+        {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"}, std::pair{"tokenizer.ggml.eos_token_id", "eos_token_id"},
+            std::pair{"tokenizer.ggml.padding_token_id", "pad_token_id"}})
+        if (const auto it = meta.find(key); it != meta.end()) {
+            if (const auto* id = std::get_if<std::uint64_t>(&it->second))
+                ids[name] = *id;
+            else if (const auto* sid = std::get_if<std::int64_t>(&it->second))
+                ids[name] = *sid;
+        }
+    return ids;
+}
+
 } // namespace
 
 std::string configDifference(const model::ModelSpec& source, const model::ModelSpec& written)
@@ -147,16 +166,7 @@ Expected<nlohmann::json> configOf(const model::Model& model, const std::string& 
     } else {
         QS_TRY(made, configFromSpec(model));
         config = std::move(made);
-        const auto& meta = model.checkpoint().metadata();
-        for (const auto& [key, name] :
-            {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"}, std::pair{"tokenizer.ggml.eos_token_id", "eos_token_id"},
-                std::pair{"tokenizer.ggml.padding_token_id", "pad_token_id"}})
-            if (const auto it = meta.find(key); it != meta.end()) {
-                if (const auto* id = std::get_if<std::uint64_t>(&it->second))
-                    config[name] = *id;
-                else if (const auto* sid = std::get_if<std::int64_t>(&it->second))
-                    config[name] = *sid;
-            }
+        config.update(specialIds(model));
     }
     config.erase("dtype");
     config["torch_dtype"] = dtype;
@@ -168,6 +178,10 @@ Expected<std::vector<std::string>> writeSideFiles(
 {
     std::vector<std::string> written;
     if (isGguf(model)) {
+        if (const nlohmann::json ids = specialIds(model); !ids.empty()) {
+            QS_CHECK(writeTextFile(folder / "generation_config.json", ids.dump(2) + "\n"));
+            written.emplace_back("generation_config.json");
+        }
         if (auto done = io::writeTokenizerFiles(model.checkpoint(), folder); !done) {
             if (done.error().code == Errc::Io)
                 return tl::unexpected(std::move(done).error());
@@ -190,6 +204,7 @@ Expected<std::vector<std::string>> writeSideFiles(
             return fail(Errc::Io, "cannot be copied: " + code.message(), source.string(), "free space on the target's disk");
         written.emplace_back(name);
     }
+    lintTokenizer(model, findings);
     return written;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/io/checkpoint.h"
+#include "core/model/model.h"
 #include "core/recipe/exporter.h"
 
 #include <set>
@@ -28,6 +29,8 @@ std::vector<recipe::RuntimeVerdict> verdicts(const CheckpointFacts& facts);
 std::vector<recipe::RuntimeVerdict> verdictsBefore(const recipe::ExportInput& input, const std::vector<recipe::Finding>& lints);
 
 Expected<recipe::ValidationReport> validateCheckpoint(const std::filesystem::path& path, const JobContext& job);
+/// A warning where the model has no tokenizer, or none that can be read.
+void lintTokenizer(const model::Model& model, std::vector<recipe::Finding>& findings);
 /// Lints of the tensors as they lie in the safetensors files: metadata, and scales (finite, above 0, of the model's type).
 /// `modelType`: what config.json names, or empty.
 Expected<void> lintTensors(const io::Checkpoint& checkpoint, const std::string& modelType, CheckpointFacts& facts,

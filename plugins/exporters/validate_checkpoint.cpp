@@ -368,6 +368,18 @@ Expected<void> lintValues(const model::Model& model, std::vector<Finding>& findi
 
 } // namespace
 
+void lintTokenizer(const model::Model& model, std::vector<recipe::Finding>& findings)
+{
+    const auto tokenizer = model.tokenizer();
+    if (tokenizer)
+        return;
+    const Error& error = tokenizer.error();
+    findings.push_back({"tokenizer", "warning", error.where.empty() ? model.checkpoint().path().string() : error.where,
+        error.code == Errc::NotFound
+            ? std::string("there is no tokenizer: text cannot be served until one lies beside the weights")
+            : "the tokenizer cannot be read here: " + error.message});
+}
+
 Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, const JobContext& job)
 {
     recipe::ValidationReport report;
@@ -424,6 +436,8 @@ Expected<recipe::ValidationReport> validateCheckpoint(const fs::path& path, cons
             lint.match(**opened);
         QS_CHECK(lintTensors((*opened)->checkpoint(), modelType, facts, report.findings, job));
         QS_CHECK(lintValues(**opened, report.findings, job));
+        if (!facts.plain)
+            lintTokenizer(**opened, report.findings);
     }
     report.kind = facts.format == "gguf" ? "gguf" : facts.plain ? "tensors without config.json" : facts.format + " checkpoint";
     for (const auto& finding : report.findings)

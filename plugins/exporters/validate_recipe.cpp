@@ -138,8 +138,8 @@ Expected<recipe::ValidationReport> validateLlmCompressor(const std::filesystem::
             "smooths but never quantizes: AWQModifier must be followed by a quantizing modifier"});
     const bool broken
         = std::any_of(report.findings.begin(), report.findings.end(), [](const Finding& f) { return f.severity == "error"; });
-    report.runtimes.push_back({"llm-compressor", broken ? "no" : "yes",
-        broken ? "the recipe has errors" : fmt::format("{} modifiers, argument names of 0.11 to 0.13", modifiers)});
+    const std::string why = fmt::format("{} modifier{}, argument names of 0.11 to 0.14", modifiers, modifiers == 1 ? "" : "s");
+    report.runtimes.push_back({"llm-compressor", broken ? "no" : "yes", broken ? "the recipe has errors" : why});
     return report;
 }
 
@@ -157,8 +157,8 @@ Expected<recipe::ValidationReport> validateQuantscope(const std::filesystem::pat
         if (recipe->rules.empty())
             report.findings.push_back(
                 {"recipe-non-empty", "warning", path.string(), "has no rule: every layer stays as it is"});
-        report.findings.push_back(
-            {"rules", "info", path.string(), fmt::format("{} rules, target {}", recipe->rules.size(), recipe->target)});
+        report.findings.push_back({"rules", "info", path.string(),
+            fmt::format("{} rule{}, target {}", recipe->rules.size(), recipe->rules.size() == 1 ? "" : "s", recipe->target)});
     }
     const bool broken = !recipe.has_value();
     report.runtimes.push_back({"quantscope", broken ? "no" : "unknown",

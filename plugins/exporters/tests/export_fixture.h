@@ -75,6 +75,8 @@ inline std::string blockQuantizedGguf()
             {"attention.head_count_kv", 2}, {"context_length", 64}, {"vocab_size", 48}, {"rope.dimension_count", 8}})
         writer.add(std::string("llama.") + key, 4, static_cast<std::uint32_t>(value));
     writer.add("llama.attention.layer_norm_rms_epsilon", 6, 1e-5F);
+    for (const auto& [key, id] : {std::pair{"bos_token_id", 1}, {"eos_token_id", 2}, {"padding_token_id", 3}})
+        writer.add(std::string("tokenizer.ggml.") + key, 4, static_cast<std::uint32_t>(id));
     const auto matrix = [&](const std::string& name, std::int64_t rows, std::int64_t cols, bool embedding) {
         std::string data;
         for (std::int64_t block = 0; block < rows * cols / 32; ++block) {
@@ -175,6 +177,12 @@ inline bool hasFinding(
             && (finding.where + ": " + finding.message).find(text) != std::string::npos;
     });
 }
+/// The sample's tokenizer beside a checkpoint that has none.
+inline void addTokenizer(const std::filesystem::path& folder)
+{
+    writeFile(folder / "tokenizer.json", readFile(std::filesystem::path(QS_SAMPLE_DIR) / "tokenizer.json"));
+}
+
 inline std::string findingsText(const std::vector<recipe::Finding>& findings)
 {
     std::string text;

@@ -224,6 +224,9 @@ private Q_SLOTS:
                     (std::vector<std::string>{"model.layers.1.self_attn.k_proj", "model.layers.1.self_attn.q_proj",
                         "model.layers.1.self_attn.v_proj"}));
         }
+        QVERIFY2(test::hasFinding(report.findings, "tokenizer", "warning", "there is no tokenizer"),
+            test::findingsText(report.findings).c_str()); // the source has none
+        test::addTokenizer(out);
         QS_REQUIRE(checked, m_families.exporters.validate(out, m_families.stages, {}));
         QVERIFY2(checked.findings.empty(), test::findingsText(checked.findings).c_str());
         const RecipeReplacements replacements(input.runner, input.assignment);
@@ -338,6 +341,9 @@ private Q_SLOTS:
         const json config = json::parse(test::readFile(out / "config.json"));
         QVERIFY(!config.contains("quantization_config"));
         QCOMPARE(config.at("torch_dtype"), json("float16"));
+        const json generation = json::parse(test::readFile(out / "generation_config.json"));
+        QCOMPARE(generation, json({{"bos_token_id", 1}, {"eos_token_id", 2}, {"pad_token_id", 3}}));
+        QCOMPARE(config.at("eos_token_id"), json(2));
         QS_REQUIRE(again, model::openModel(out));
         QS_REQUIRE(simulated, test::hiddenStates(stored));
         QS_REQUIRE(read, test::hiddenStates(again));

@@ -189,8 +189,24 @@ private Q_SLOTS:
         QS_REQUIRE(input, m_families.input(model, "rtn(bits=4, group=16)"));
         const fs::path out = m_dir.filePath(QStringLiteral("good")).toStdString();
         QS_VERIFY_OK(m_families.exporters.find("compressed-tensors")->write(input, out, {}));
+        test::addTokenizer(out);
         m_good.config = json::parse(test::readFile(out / "config.json"));
         m_good.tensors = test::rawTensors(out / "model.safetensors");
+    }
+
+    void tokenizerThatIsMissingOrBroken()
+    {
+        const fs::path folder = write(m_good);
+        test::writeFile(folder / "tokenizer.json", R"({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}})");
+        QS_REQUIRE(broken, m_families.exporters.validate(folder, m_families.stages, {}));
+        QVERIFY2(test::hasFinding(broken.findings, "tokenizer", "warning", "cannot be read here"),
+            test::findingsText(broken.findings).c_str());
+        fs::remove(folder / "tokenizer.json");
+        QS_REQUIRE(missing, m_families.exporters.validate(folder, m_families.stages, {}));
+        QVERIFY2(
+            missing.findings.size() == 1 && test::hasFinding(missing.findings, "tokenizer", "warning", "there is no tokenizer"),
+            test::findingsText(missing.findings).c_str());
+        QCOMPARE(verdict(missing, "transformers"), std::string("yes")); // the weights load
     }
 
     void goodCheckpoint()
@@ -425,6 +441,7 @@ private:
         test::writeFile(folder / "config.json", checkpoint.config.dump());
         test::writeFile(
             folder / "model.safetensors", checkpoint.raw.empty() ? test::safetensorsOf(checkpoint.tensors) : checkpoint.raw);
+        test::addTokenizer(folder);
         return folder;
     }
     static std::string verdict(const ValidationReport& report, const std::string& runtime)
