@@ -35,7 +35,7 @@ void addSize(nlohmann::json& json, const recipe::RecipeSize& size)
 {
     json["bits_layers"] = size.bitsLayers > 0 ? number(size.bitsLayers) : nlohmann::json(); // of no layer: none
     json["bits_file"] = number(size.bitsFile);
-    json["bytes_file"] = number(size.bytesFile);
+    json["bytes_file"] = static_cast<std::uint64_t>(size.bytesFile);
 }
 
 /// Storage of the block layers: "BF16", or "Q4_1 + Q8_0".

@@ -20,14 +20,6 @@ nlohmann::json findingsJson(const std::vector<recipe::Finding>& findings)
     return list;
 }
 
-std::string findingsText(const std::vector<recipe::Finding>& findings)
-{
-    std::string text;
-    for (const auto& finding : findings)
-        text += fmt::format("{}: {}: {} [{}]\n", finding.severity, finding.where, finding.message, finding.id);
-    return text;
-}
-
 /// A recipe is written over a recipe of the same format and over nothing else.
 Expected<void> checkRecipeFile(const recipe::ExporterRegistry& exporters, const ExportOptions& options,
     const recipe::StageRegistry& registry, const JobContext& job)
@@ -127,7 +119,7 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
         {"bits_layers", report.size.bitsLayers > 0 ? number(report.size.bitsLayers) : nlohmann::json()},
         {"bits_file", number(report.size.bitsFile)}, {"bytes_file", static_cast<std::uint64_t>(report.size.bytesFile)},
         {"layer_bytes", report.layerBytes}, {"checkpoint_bytes", report.checkpointBytes}, {"bytes", bytesWritten}};
-    outcome.text = findingsText(report.findings);
+    outcome.text = problemsText(outcome.json["findings"]);
     const std::string size = report.size.bytesFile > 0
         ? fmt::format("tensors {} ({} bits per weight in layers, {} in the file), ", bytesText(report.size.bytesFile),
             report.size.bitsLayers > 0 ? significant(report.size.bitsLayers, 4) : "no", significant(report.size.bitsFile, 4))
@@ -149,7 +141,7 @@ Expected<Outcome> validate(const ValidateOptions& options, Context& context)
         {"runtimes", nlohmann::json::object()}};
     for (const auto& verdict : report.runtimes)
         outcome.json["runtimes"][verdict.runtime] = {{"loads", verdict.loads}, {"why", verdict.why}};
-    outcome.text = fmt::format("{}: {}\n{}", options.path, report.kind, findingsText(report.findings));
+    outcome.text = fmt::format("{}: {}\n{}", options.path, report.kind, problemsText(outcome.json["problems"]));
     TextTable table({"runtime", "loads", "why"});
     for (const auto& verdict : report.runtimes)
         table.add({verdict.runtime, verdict.loads, verdict.why});

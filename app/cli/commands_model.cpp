@@ -164,9 +164,7 @@ Expected<Outcome> inspect(const InspectOptions& options, Context&)
             spec.blocks, spec.hidden, spec.ffn, spec.heads, spec.kvHeads, spec.headDim, spec.context, spec.vocab,
             spec.tiedEmbeddings ? " (tied embeddings)" : "");
     text += fmt::format("tokenizer: {}\n", tokenizerText);
-    for (const auto& problem : json["problems"])
-        text += fmt::format("{}: {}: {}\n", problem["severity"].get<std::string>(), problem["where"].get<std::string>(),
-            problem["message"].get<std::string>());
+    text += problemsText(json["problems"]);
     if (json["problems"].empty() && spec.family != model::Family::Plain)
         text += "no disagreements between config and tensors\n";
     if (spec.family == model::Family::Plain)

@@ -52,7 +52,7 @@ std::string hintFor(qs::Errc code, const std::string& command)
     case qs::Errc::NotFound: return "check the name or the path";
     case qs::Errc::Io: return "check the disk and the permissions";
     case qs::Errc::Format: return "the file is damaged or of another kind: write or fetch it again";
-    case qs::Errc::Unsupported: return "choose another input or option";
+    case qs::Errc::Unsupported: return "not part of this version: README.md lists what is";
     case qs::Errc::Mismatch: return "give inputs that belong together";
     case qs::Errc::NotFinite: return "mend the input, or leave this layer out with --layers or a recipe";
     case qs::Errc::OutOfMemory: return "close other programs, or choose fewer layers or samples";
@@ -113,7 +113,7 @@ int main(int argc, char** argv)
         });
         return sub;
     };
-    const auto count = qs::cli::wholeNumber(0); // 0: the default
+    const auto count = qs::cli::wholeNumber(1);
 
     qs::cli::InspectOptions inspectOptions;
     auto* inspect = command("inspect", "Architecture, layers, tensors, tokenizer, disagreements between config and tensors",
@@ -129,8 +129,8 @@ int main(int argc, char** argv)
     capture->add_option("--samples", captureOptions.samples, "Windows (default: min(128, what the text holds))")->check(count);
     capture->add_option("--seq-len", captureOptions.seqLen, "Tokens per window (default: min(2048, context))")->check(count);
     capture
-        ->add_option(
-            "--keep-tokens", captureOptions.keepTokens, "Raw token vectors to keep per layer input (of the layers of --layers)")
+        ->add_option("--keep-tokens", captureOptions.keepTokens,
+            "Raw token vectors to keep at most per layer input (of the layers of --layers)")
         ->check(count);
     capture->add_option(
         "--layers", captureOptions.layers, "Collect Gram matrices and raw tokens only for layers that match this pattern");

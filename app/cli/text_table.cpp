@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cmath>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace qs::cli {
 namespace {
@@ -128,6 +129,29 @@ std::string wrapped(const std::string& title, const std::vector<std::string>& pi
         }
     }
     return text + line + "\n";
+}
+
+std::string problemsText(const nlohmann::json& problems)
+{
+    struct Line {
+        std::string severity, message, id;
+        std::vector<std::string> places;
+    };
+    std::vector<Line> lines;
+    for (const auto& problem : problems) {
+        Line next{problem.at("severity"), problem.at("message"), problem.value("id", std::string()), {}};
+        const auto same = std::ranges::find_if(lines, [&](const Line& line) {
+            return line.severity == next.severity && line.message == next.message && line.id == next.id;
+        });
+        Line& line = same == lines.end() ? lines.emplace_back(std::move(next)) : *same;
+        line.places.push_back(problem.at("where"));
+    }
+    std::string text;
+    for (const Line& line : lines)
+        text += fmt::format("{}: {}{}: {}{}\n", line.severity, line.places.front(),
+            line.places.size() > 1 ? fmt::format(" and {} more", line.places.size() - 1) : std::string(), line.message,
+            line.id.empty() ? std::string() : " [" + line.id + "]");
+    return text;
 }
 
 } // namespace qs::cli

@@ -15,6 +15,18 @@ class TestCli : public qs::test::CliTest {
     Q_OBJECT
 
 private:
+    /// A recipe file with one rule.
+    QString recipeFor(const QString& pattern)
+    {
+        QFile file(at(QStringLiteral("recipe-") + pattern + QStringLiteral(".json")));
+        if (!file.open(QIODevice::WriteOnly))
+            return {};
+        file.write(QStringLiteral(R"({"schema":1,"kind":"quantscope-recipe","rules":[{"pattern":"%1","pipeline":"rtn"}]})")
+                       .arg(pattern)
+                       .toUtf8());
+        return file.fileName();
+    }
+
     /// The sample with a NaN in one tensor; empty where it could not be made.
     QString sampleWithNan(const QString& name, const QString& tensor)
     {
@@ -175,7 +187,11 @@ private Q_SLOTS:
         row("no text", capture, 2, QStringLiteral("--text"));
         row("unknown option", words("inspect x --colour"), 2, QStringLiteral("'--colour' was not expected"));
         row("negative count", capture + words("--text x --samples -3"), 2,
-            QStringLiteral("--samples must be a whole number of 0 or more, not '-3'"));
+            QStringLiteral("--samples must be a whole number of 1 or more, not '-3'"));
+        row("no samples", capture + words("--text x --samples 0"), 2, QStringLiteral("1 or more, not '0'"));
+        row("embeddings",
+            exporting + words("--format compressed-tensors --recipe") + QStringList{recipeFor(QStringLiteral("embed_tokens"))},
+            1, QStringLiteral("not embeddings or lm_head"));
         row("negative seed", words("inspect x --seed -1"), 2, QStringLiteral("--seed must be a whole number"));
         row("no threads", words("inspect x --threads 0"), 2, QStringLiteral("--threads"));
         row("windows beyond the context",
@@ -332,6 +348,30 @@ private Q_SLOTS:
     }
 
     /// The layer is named with its count, the others are measured all the same, and the exit code tells.
+    void equalFindingsAreOneLine()
+    {
+        const QString folder = at(QStringLiteral("wrong-size"));
+        QVERIFY(QDir().mkpath(folder));
+        QFile config(kSample + QStringLiteral("/config.json"));
+        QVERIFY(config.open(QIODevice::ReadOnly));
+        QJsonObject object = QJsonDocument::fromJson(config.readAll()).object();
+        object[QStringLiteral("hidden_size")] = 2 * object[QStringLiteral("hidden_size")].toInt();
+        QFile wrong(folder + QStringLiteral("/config.json"));
+        QVERIFY(wrong.open(QIODevice::WriteOnly));
+        wrong.write(QJsonDocument(object).toJson());
+        wrong.close();
+        QVERIFY(QFile::link(kSample + QStringLiteral("/model.safetensors"), folder + QStringLiteral("/model.safetensors")));
+        const Run text = run({QStringLiteral("inspect"), folder});
+        const Run json = run({QStringLiteral("inspect"), folder, QStringLiteral("--json")});
+        const auto problems = json.json()[QStringLiteral("problems")].toArray().size();
+        QVERIFY2(problems > 40, "one for each tensor");
+        const auto lines = text.out.count("\nerror: ");
+        QVERIFY2(lines > 0 && lines <= 8, text.out.constData());
+        QVERIFY2(text.out.contains("model.layers.0.self_attn.q_proj.weight and "), text.out.constData());
+        const Run tokens = run({QStringLiteral("validate"), folder, QStringLiteral("--json")}); // neither has it a tokenizer
+        QVERIFY2(tokens.out.contains("there is no tokenizer"), tokens.out.constData());
+    }
+
     void nanOutsideTheLayers_data()
     {
         QTest::addColumn<QString>("tensor");
