@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "app/gui/calibrate_dialog.h"
 
+#include "core/model/capture.h"
 #include "core/session/format_number.h"
 #include "views/widgets/card.h"
 
@@ -111,6 +112,8 @@ CalibrateDialog::CalibrateDialog(session::Workbench& bench, QWidget* parent)
     connect(m_text, &QLineEdit::textChanged, this, &CalibrateDialog::check);
     connect(m_samples, &QSpinBox::valueChanged, this, &CalibrateDialog::check);
     connect(m_length, &QSpinBox::valueChanged, this, &CalibrateDialog::check);
+    connect(m_text, &QLineEdit::textChanged, this, &CalibrateDialog::suggestTarget);
+    connect(m_keep, &QSpinBox::valueChanged, this, &CalibrateDialog::check);
     for (QSpinBox* spin : {m_samples, m_length})
         connect(spin, &QSpinBox::valueChanged, this, &CalibrateDialog::suggestTarget);
     check();
@@ -121,7 +124,8 @@ void CalibrateDialog::suggestTarget()
     // The name says what is in the file; what the user typed or chose stays.
     if (m_target->text() != m_suggested)
         return;
-    m_suggested = QString::fromStdString(m_bench.newDumpPath(m_samples->value(), m_length->value()).string());
+    m_suggested = QString::fromStdString(
+        m_bench.newDumpPath(m_text->text().toStdString(), m_samples->value(), m_length->value()).string());
     m_target->setText(m_suggested);
 }
 
@@ -142,6 +146,9 @@ void CalibrateDialog::check()
         note += tr(" The widest layer has %1 input channels: %2 tokens for each.")
                     .arg(session::integerText(widest),
                         session::numberText(static_cast<double>(tokens) / static_cast<double>(widest)));
+    if (model)
+        note
+            += tr(" The dump takes up to %1.").arg(session::bytesText(model::largestDumpBytes(model->spec(), m_keep->value())));
     if (!ok)
         note = m_text->text().isEmpty() ? tr("Choose a text that resembles what the model will be used for.")
                                         : tr("%1 is not a readable file").arg(m_text->text());
@@ -179,15 +186,15 @@ EvaluateDialog::EvaluateDialog(session::Workbench& bench, QWidget* parent)
     form->addRow(tr("Tokens at most"), m_tokens);
     layout->addLayout(form);
     auto* buttons = new QDialogButtonBox(QDialogButtonBox::Cancel);
-    QPushButton* start = buttons->addButton(tr("Evaluate"), QDialogButtonBox::AcceptRole);
-    start->setProperty("role", QByteArray("primary"));
-    start->setDefault(true);
-    auto check = [this, start] { start->setEnabled(QFileInfo(m_text->text()).isFile()); };
+    m_start = buttons->addButton(tr("Evaluate"), QDialogButtonBox::AcceptRole);
+    m_start->setProperty("role", QByteArray("primary"));
+    m_start->setDefault(true);
+    auto check = [this] { m_start->setEnabled(QFileInfo(m_text->text()).isFile()); };
     connect(m_text, &QLineEdit::textChanged, this, check);
     check();
     layout->addWidget(buttons);
     connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
-    connect(start, &QPushButton::clicked, this, [this] {
+    connect(m_start, &QPushButton::clicked, this, [this] {
         model::EvalOptions options;
         options.seqLen = m_length->value();
         options.maxTokens = m_tokens->value();

@@ -43,12 +43,16 @@ class EvaluateDialog : public QDialog {
     Q_OBJECT
 public:
     explicit EvaluateDialog(session::Workbench& bench, QWidget* parent = nullptr);
+    QLineEdit* text() const { return m_text; }
+    QSpinBox* tokens() const { return m_tokens; }
+    QPushButton* startButton() const { return m_start; }
 
 private:
     session::Workbench& m_bench;
     QLineEdit* m_text;
     QSpinBox* m_length;
     QSpinBox* m_tokens;
+    QPushButton* m_start = nullptr;
 };
 
 } // namespace qs::app

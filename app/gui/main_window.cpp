@@ -222,6 +222,7 @@ void MainWindow::evaluate()
     if (!m_bench.model())
         return;
     auto* dialog = new EvaluateDialog(m_bench, this);
+    connect(dialog, &QDialog::accepted, this, [this] { m_awaitsScores = true; });
     dialog->setAttribute(Qt::WA_DeleteOnClose);
     dialog->open();
 }

@@ -133,7 +133,7 @@ private:
     session::Workbench m_bench;
     QUndoStack m_undo;
     std::shared_ptr<const model::Model> m_shown; ///< The model that the undo steps belong to.
-    std::shared_ptr<const session::Evaluation> m_scored; ///< The evaluation that was scrolled to.
+    bool m_awaitsScores = false; ///< An evaluation was asked for in the dialog.
     views::PanelContext m_context{m_bench, m_undo};
     QString m_companion; ///< The only dump in the folder that is being opened.
     QString m_companionUsed; ///< It was opened because its model id matches.

@@ -107,9 +107,8 @@ void MainWindow::buildViews()
     }
     connect(m_compare, &ComparePanel::evaluateRequested, this, &MainWindow::evaluate);
     connect(&m_bench, &session::Workbench::evaluationChanged, this, [this] {
-        // The scores are far down: whoever waited for them sees them.
-        const auto& evaluation = m_bench.evaluation();
-        if (evaluation.ready() && std::exchange(m_scored, evaluation.value) != evaluation.value)
+        // The scores are far down: whoever asked for them in the window sees them.
+        if (m_bench.evaluation().ready() && std::exchange(m_awaitsScores, false))
             m_compare->reveal(m_compare->endToEnd());
     });
     m_editor = new PipelineEditor(m_context);

@@ -223,4 +223,19 @@ Expected<void> capture(const std::shared_ptr<const Model>& model, const std::fil
     return {};
 }
 
+double largestDumpBytes(const ModelSpec& spec, Index keptTokens)
+{
+    std::map<std::string, Index> inputs;
+    for (const LayerSpec& layer : spec.layers)
+        inputs[layer.inputId] = layer.in;
+    double bytes = 0.0;
+    for (const auto& [id, width] : inputs) {
+        const auto channels = static_cast<double>(width);
+        constexpr double kVectors = 2 * 7 + 3; // per channel: sums and extremes of both parts and of the sinks
+        bytes += channels * (channels + 1.0 + kVectors) * sizeof(double);
+        bytes += channels * static_cast<double>(keptTokens) * sizeof(float);
+    }
+    return bytes;
+}
+
 } // namespace qs::model

@@ -25,4 +25,8 @@ struct CaptureOptions {
 Expected<void> capture(const std::shared_ptr<const Model>& model, const std::filesystem::path& text,
     const std::filesystem::path& target, const CaptureOptions& options, Backend& backend, const JobContext& job);
 
+/// Bytes that the dump of a capture of all layers takes at most: for each distinct input one triangle of a float64 Gram matrix
+/// of either part, and the kept tokens in float32. Its packing makes it smaller.
+double largestDumpBytes(const ModelSpec& spec, Index keptTokens);
+
 } // namespace qs::model

@@ -279,13 +279,14 @@ void Workbench::calibrate(
         });
 }
 
-std::filesystem::path Workbench::newDumpPath(int samples, int length) const
+std::filesystem::path Workbench::newDumpPath(const std::filesystem::path& text, int samples, int length) const
 {
     const QString folder = QStandardPaths::writableLocation(QStandardPaths::AppLocalDataLocation) + QStringLiteral("/dumps");
     QDir().mkpath(folder);
     QString name = model() ? QString::fromStdString(model()->spec().name) : QStringLiteral("model");
     name.replace(u'/', u'_');
-    const QString base = QStringLiteral("%1/%2-%3-of-%4").arg(folder, name).arg(samples).arg(length);
+    const QString read = text.stem().empty() ? QString() : u'-' + QString::fromStdString(text.stem().string());
+    const QString base = QStringLiteral("%1/%2%3-%4-of-%5").arg(folder, name, read).arg(samples).arg(length);
     QString file = base + QStringLiteral(".h5");
     for (int i = 2; QFileInfo::exists(file); ++i)
         file = QStringLiteral("%1-%2.h5").arg(base).arg(i);
@@ -302,7 +303,7 @@ void Workbench::quickCalibrate(const std::filesystem::path& text)
     options.samples = kQuickSamples;
     options.seqLen = context > 0 ? std::min<Index>(kQuickLength, context) : kQuickLength;
     options.keepTokens = kKeptTokens;
-    calibrate(text, newDumpPath(kQuickSamples, static_cast<int>(options.seqLen)), options);
+    calibrate(text, newDumpPath(text, kQuickSamples, static_cast<int>(options.seqLen)), options);
 }
 
 void Workbench::makeRunner()

@@ -54,7 +54,7 @@ public:
     static constexpr int kQuickLength = 512;
     static constexpr int kKeptTokens = 256;
     /// A free file name for a dump of the open model in the user's data folder, which is made.
-    std::filesystem::path newDumpPath(int samples, int length) const;
+    std::filesystem::path newDumpPath(const std::filesystem::path& text, int samples, int length) const;
     void openSession(const std::filesystem::path& file);
     const Loadable<OpenedModel>& opened() const { return m_opened; }
     /// The open model; while another one is being opened, still the one before.

@@ -29,6 +29,7 @@
 #include <QScrollArea>
 #include <QScrollBar>
 #include <QSlider>
+#include <QSpinBox>
 #include <QToolButton>
 #include <QtEndian>
 
@@ -533,9 +534,18 @@ private Q_SLOTS:
             QTRY_VERIFY_WITH_TIMEOUT(bench().evaluation().ready() && bench().jobs().idle(), kLong);
             const Index tokens = bench().evaluation().value->reference.tokens;
             QVERIFY(tokens > 0 && tokens <= 512);
-            // The scores have been scrolled to, and a line says that they are there.
+            // A line says that the scores are there; who asked on the command line sees the view from its top,
             views::ComparePanel* panel = m_window->comparePanel();
             QTRY_VERIFY(panel->scrollArea()->verticalScrollBar()->maximum() > 0);
+            QCOMPARE(panel->scrollArea()->verticalScrollBar()->value(), 0);
+            // who asks in the window sees the scores.
+            m_window->evaluate();
+            auto* dialog = m_window->findChild<EvaluateDialog*>();
+            QVERIFY(dialog);
+            dialog->text()->setText(QStringLiteral(QS_SAMPLE_DIR "/evaluation.txt"));
+            dialog->tokens()->setValue(512);
+            QTest::mouseClick(dialog->startButton(), Qt::LeftButton);
+            QTRY_VERIFY_WITH_TIMEOUT(bench().evaluation().ready() && bench().jobs().idle(), kLong);
             QTRY_COMPARE(panel->endToEnd()->visibleRegion().boundingRect().height(), panel->endToEnd()->height());
             QStringList lines;
             for (const session::Message& message : bench().messages().messages())

@@ -390,6 +390,8 @@ private Q_SLOTS:
         dialog->samples()->setValue(8);
         dialog->length()->setValue(64);
         QVERIFY2(dialog->target()->text().contains(QStringLiteral("-8-of-64")), qPrintable(dialog->target()->text()));
+        dialog->text()->setText(QStringLiteral("/somewhere/my notes.txt"));
+        QVERIFY2(dialog->target()->text().contains(QStringLiteral("-my notes-8-of-64")), qPrintable(dialog->target()->text()));
         dialog->target()->setText(QStringLiteral("/tmp/mine.h5")); // what people choose stays
         dialog->samples()->setValue(9);
         QCOMPARE(dialog->target()->text(), QStringLiteral("/tmp/mine.h5"));

@@ -491,7 +491,9 @@ void PipelineEditor::showPreview()
     const session::LayerView* view = m_context.bench.layerView().value.get();
     const bool holdout = view && view->holdout;
     if (!p.outputError)
-        m_previewOutput->setText(tr("Output error needs a calibration"));
+        m_previewOutput->setText(m_context.bench.dump()
+                ? tr("Output error needs this layer's Gram matrix, which the dump lacks")
+                : tr("Output error needs a calibration"));
     else if (p.full)
         m_previewOutput->setText(tr("Output error %1 in full, all %2 rows").arg(percentText(*p.outputError)).arg(p.rows));
     else

@@ -167,6 +167,15 @@ private Q_SLOTS:
                 <= 1e-6 * down->fit.channels.sumsq[c] + 1e-12);
     }
 
+    void sizeIsKnownBefore()
+    {
+        const auto dump = captured({.samples = 10, .seqLen = 64, .keepTokens = 100});
+        QVERIFY(dump);
+        const double largest = largestDumpBytes(m_model->spec(), 100);
+        const double bytes = static_cast<double>(fs::file_size(dump->path()));
+        QVERIFY2(bytes <= largest && bytes >= 0.4 * largest, qPrintable(QStringLiteral("%1 of %2").arg(bytes).arg(largest)));
+    }
+
     void holdoutIsSeededAndLosesNothing()
     {
         const std::string layer = "model.layers.1.mlp.gate_proj";
