@@ -196,7 +196,10 @@ QAbstractAxis* makeAxis(const PlotAxis& axis, AxisRange range, bool horizontal, 
     double step = niceStep(range.hi - range.lo, room);
     if (axis.integer)
         step = std::max(step, 1.0);
-    for (const auto& [value, text] : axis.log ? logTicks(range, room, axis.percent) : linearTicks(range, step, axis.percent))
+    auto ticks = axis.log ? logTicks(range, room, axis.percent) : linearTicks(range, step, axis.percent);
+    if (ticks.size() < 2 && !axis.integer && !axis.log) // around zero a round step may hit the axis once: one label is no scale
+        ticks = linearTicks(range, niceStep(range.hi - range.lo, 2 * room), axis.percent);
+    for (const auto& [value, text] : ticks)
         labels->append(text, std::clamp(onAxis(axis, value), lo, hi));
     labels->setTitleText(axis.title);
     return labels;
