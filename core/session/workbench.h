@@ -138,6 +138,8 @@ private:
     void setDefaultPipelines();
     /// Why a pipeline cannot run now: it needs statistics and there is no dump. Nothing when it can.
     std::optional<Error> missing(const recipe::Pipeline& pipeline) const;
+    /// The same for a recipe, layer by layer: a dump may cover some layers only.
+    std::optional<Error> missingFor(const recipe::Recipe& recipe, const QString& name) const;
     CachedResult* cached(model::LayerIndex layer, const std::string& text);
     const CachedResult* cached(model::LayerIndex layer, const std::string& text) const;
     QString layerTitle() const;

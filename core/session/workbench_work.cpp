@@ -7,6 +7,7 @@
 #include <QRegularExpression>
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <set>
 
 namespace qs::session {
@@ -58,6 +59,31 @@ std::optional<Error> Workbench::missing(const recipe::Pipeline& pipeline) const
     if (m_dump || recipe::pipelineNeeds(pipeline, registry()).empty())
         return std::nullopt;
     return Error{Errc::NotFound, "needs a calibration", label(pipeline).toStdString(), "calibrate with a text, or load a dump"};
+}
+
+std::optional<Error> Workbench::missingFor(const recipe::Recipe& recipe, const QString& name) const
+{
+    const auto assigned = model() ? recipe::assign(recipe, model()->spec(), registry()) : tl::unexpected(Error{});
+    if (!assigned)
+        return std::nullopt; // whoever runs the recipe says why
+    int layers = 0, covered = 0;
+    for (std::size_t i = 0; i < assigned->layers.size(); ++i) {
+        const auto& pipeline = assigned->layers[i];
+        const auto needs = pipeline ? recipe::pipelineNeeds(*pipeline, registry()) : std::vector<std::string>{};
+        if (needs.empty())
+            continue;
+        const std::string& layer = model()->spec().layers[i].name;
+        const bool gram = std::find(needs.begin(), needs.end(), "gram") != needs.end();
+        ++layers;
+        covered += m_dump && (gram ? m_dump->hasGram(layer) : m_dump->widthOf(layer) > 0) ? 1 : 0;
+    }
+    if (covered == layers)
+        return std::nullopt;
+    if (!m_dump)
+        return Error{Errc::NotFound, "needs a calibration", name.toStdString(), "calibrate with a text, or load a dump"};
+    return Error{Errc::NotFound,
+        fmt::format("needs the second moments of {} layers, and the dump holds those of {}", layers, covered),
+        name.toStdString(), "calibrate all layers with a text"};
 }
 
 void Workbench::compareCurrent()
@@ -151,16 +177,19 @@ void Workbench::evaluate(const std::filesystem::path& text, const model::EvalOpt
     std::vector<tasks::EvalCandidate> candidates;
     for (std::size_t i = 0; i < state().pipelines.size(); ++i) {
         const recipe::Pipeline& pipeline = state().pipelines[i];
-        if (const auto error = missing(pipeline)) {
-            m_messages.add(
-                Message::Severity::Warning, tr("left out of the evaluation: %1").arg(QString::fromStdString(error->line())));
-            continue;
-        }
         candidates.push_back({pipelineLetter(i).toStdString() + " " + label(pipeline).toStdString(),
             recipe::formatPipeline(pipeline), recipe::uniformRecipe(pipeline)});
     }
     if (!state().recipe.rules.empty())
         candidates.push_back({"recipe", {}, state().recipe});
+    // What the dump is too small for does not keep the others from running.
+    std::erase_if(candidates, [this](const tasks::EvalCandidate& candidate) {
+        const auto error = missingFor(candidate.recipe, QString::fromStdString(candidate.name));
+        if (error)
+            m_messages.add(
+                Message::Severity::Warning, tr("left out of the evaluation: %1").arg(QString::fromStdString(error->line())));
+        return error.has_value();
+    });
     m_evaluation.setLoading();
     Q_EMIT evaluationChanged();
     const auto runner = m_runner;

@@ -47,6 +47,8 @@ public:
     /// Channels of a layer's input, from the file's extents; 0 when the dump does not cover the layer.
     virtual Index widthOf(const std::string& layer) const = 0;
     virtual bool hasRawTokens(const std::string& layer) const = 0;
+    /// Whether stats() has second moments: a Gram matrix, or raw tokens to make one of. Reads nothing.
+    virtual bool hasGram(const std::string& layer) const = 0;
     /// Statistics of a layer's input. From raw tokens where the file holds no statistics: then everything is fit and holdout is
     /// empty.
     virtual Expected<std::shared_ptr<const InputStats>> stats(const std::string& layer) const = 0;

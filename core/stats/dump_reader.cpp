@@ -124,6 +124,11 @@ public:
         return raw ? static_cast<Index>(raw->extents.back()) : 0;
     }
     bool hasRawTokens(const std::string& layer) const override { return rawOf(layer) != nullptr; }
+    bool hasGram(const std::string& layer) const override
+    {
+        const auto stored = m_stats.find(inputOf(layer));
+        return stored == m_stats.end() ? hasRawTokens(layer) : m_sets.contains(stored->second + "/fit/gram");
+    }
 
     Expected<std::shared_ptr<const InputStats>> stats(const std::string& layer) const override
     {

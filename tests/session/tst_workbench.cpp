@@ -75,6 +75,35 @@ private Q_SLOTS:
         QVERIFY(bench.ranking().ready());
     }
 
+    /// A dump that covers some layers is not worse than none: what it is too small for is left out, with a word.
+    void partialDumpStillEvaluates()
+    {
+        Workbench bench;
+        open(bench);
+        bench.openDump(QS_SAMPLE_DIR "/dump.h5");
+        QTRY_VERIFY_WITH_TIMEOUT(bench.dump() && bench.ranking().ready() && bench.jobs().idle(), kLong);
+        QVERIFY(bench.dump()->hasGram("model.layers.3.mlp.down_proj"));
+        QVERIFY(!bench.dump()->hasGram("model.layers.0.self_attn.o_proj"));
+        QVERIFY(bench.state().pipelines.size() > 1);
+        model::EvalOptions options;
+        options.seqLen = 64;
+        options.maxTokens = 256;
+        bench.evaluate(QS_SAMPLE_DIR "/evaluation.txt", options);
+        QTRY_VERIFY_WITH_TIMEOUT(
+            bench.jobs().idle() && bench.evaluation().state != Loadable<Evaluation>::State::Loading, kLong);
+        QVERIFY2(bench.evaluation().ready(), bench.evaluation().error.line().c_str());
+        QCOMPARE(bench.evaluation().value->candidates.size(), std::size_t{1});
+        QVERIFY(bench.evaluation().value->candidates[0].name.find("rtn") != std::string::npos);
+        QStringList left;
+        for (const Message& message : bench.messages().messages())
+            if (message.text.startsWith(QStringLiteral("left out of the evaluation: ")))
+                left << message.text;
+        QVERIFY2(
+            left.join(u'\n').contains(QStringLiteral("needs the second moments of 42 layers, and the dump holds those of ")),
+            qPrintable(left.join(u'\n')));
+        QCOMPARE(left.size(), static_cast<qsizetype>(bench.state().pipelines.size()) - 1);
+    }
+
     void wrongFileIsOneLine_data()
     {
         QTest::addColumn<QString>("path");

@@ -152,6 +152,7 @@ private Q_SLOTS:
             QCOMPARE((*stats)->fit.channels.nonFinite, Index{0});
             QCOMPARE((*stats)->fit.hasGram(), layer.module == "mlp.down_proj");
             QCOMPARE((*stats)->holdout.hasGram(), layer.module == "mlp.down_proj");
+            QCOMPARE(dump->hasGram(layer.name), layer.module == "mlp.down_proj");
             QCOMPARE(dump->hasRawTokens(layer.name), layer.module == "mlp.down_proj");
             if (layer.module != "mlp.down_proj")
                 continue;

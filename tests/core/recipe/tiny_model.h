@@ -107,6 +107,11 @@ public:
         return names;
     }
     bool hasRawTokens(const std::string& layer) const override { return m_tokens.contains(layer); }
+    bool hasGram(const std::string& layer) const override
+    {
+        const auto it = m_stats.find(layer);
+        return it != m_stats.end() && it->second->fit.hasGram();
+    }
     Expected<std::shared_ptr<const stats::InputStats>> stats(const std::string& layer) const override
     {
         const auto it = m_stats.find(layer);
