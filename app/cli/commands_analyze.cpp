@@ -190,24 +190,32 @@ Expected<Outcome> analyze(const AnalyzeOptions& options, Context& context)
     outcome.json["non_finite"] = nonFinite;
     if (!options.out.empty()) {
         std::error_code code;
-        std::filesystem::create_directories(options.out, code);
+        const bool made = std::filesystem::create_directories(options.out, code);
         if (code)
             return fail(
                 Errc::Io, "cannot be created: " + code.message(), "--out " + options.out, "check the folder's permissions");
         const std::filesystem::path folder(options.out);
-        for (std::size_t i = 0; i < analysed.size(); ++i) {
-            QS_CHECK(context.job().poll());
-            const auto& [index, layer] = analysed[i];
-            const std::string& stem = stems[static_cast<std::size_t>(index)];
-            nlohmann::json entry = outcome.json["layers"][i];
-            addVectors(entry, *layer.input);
-            for (const char* key : {"producer", "seed", "dump"})
-                entry[key] = outcome.json[key];
-            QS_CHECK(writeTextFile(folder / (stem + kVectorsEnding), jsonText(entry)));
-            QS_CHECK(writeTextFile(folder / (stem + kChannelsEnding), channelsCsv(*layer.input)));
+        const auto write = [&]() -> Expected<void> {
+            for (std::size_t i = 0; i < analysed.size(); ++i) {
+                QS_CHECK(context.job().poll());
+                const auto& [index, layer] = analysed[i];
+                const std::string& stem = stems[static_cast<std::size_t>(index)];
+                nlohmann::json entry = outcome.json["layers"][i];
+                addVectors(entry, *layer.input);
+                for (const char* key : {"producer", "seed", "dump"})
+                    entry[key] = outcome.json[key];
+                QS_CHECK(writeTextFile(folder / (stem + kVectorsEnding), jsonText(entry)));
+                QS_CHECK(writeTextFile(folder / (stem + kChannelsEnding), channelsCsv(*layer.input)));
+            }
+            QS_CHECK(writeTextFile(folder / kLayersCsv, csv));
+            QS_CHECK(writeTextFile(folder / kLayersJson, jsonText(outcome.json))); // last: it names the others
+            return {};
+        };
+        if (auto written = write(); !written) {
+            if (made)
+                std::filesystem::remove(folder, code); // where nothing was written into it
+            return tl::unexpected(std::move(written).error());
         }
-        QS_CHECK(writeTextFile(folder / kLayersCsv, csv));
-        QS_CHECK(writeTextFile(folder / kLayersJson, jsonText(outcome.json))); // last: it names the others
     }
     outcome.text = table.text() + verdicts;
     std::string notes; // what marks in the table mean

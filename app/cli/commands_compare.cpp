@@ -267,7 +267,7 @@ Expected<Outcome> compare(const CompareOptions& options, Context& context)
     if (outcome.json["results"].empty())
         return tl::unexpected(*firstSkipped);
     if (!options.saveTensors.empty())
-        QS_CHECK(io::writeSafetensors(options.saveTensors, std::move(saved), context.job()));
+        QS_CHECK(io::writeSafetensors(options.saveTensors, std::move(saved), context.job(), kProducer));
 
     outcome.text = table.text();
     if (layers.size() > 1) {

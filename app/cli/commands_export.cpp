@@ -126,7 +126,8 @@ Expected<Outcome> exportModel(const ExportOptions& options, Context& context)
         : std::string();
     outcome.text += fmt::format("{}: {}, {}; {}{}\n", options.out, counted(report.files.size(), "file"),
         bytesText(static_cast<double>(bytesWritten)), size,
-        report.verified ? "read back and verified" : "not a checkpoint: checked as text");
+        report.checkpointBytes > 0 ? (report.verified ? "read back and verified" : "read back: it differs")
+                                   : "a recipe, without tensors: read back as text");
     outcome.exitCode = report.hasErrors() ? 1 : 0;
     return outcome;
 }

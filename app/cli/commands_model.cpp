@@ -243,8 +243,16 @@ Expected<Outcome> capture(const CaptureOptions& options, Context& context)
     outcome.json = {{"dump", options.out}, {"id", dump->id()}, {"model_id", info.modelId}, {"dataset_id", info.datasetId},
         {"tokens", info.tokens}, {"seq_len", info.seqLen}, {"policy", info.policy}, {"inputs", dump->inputIds().size()},
         {"layers", dump->layers().size()}, {"bytes", bytes}};
-    outcome.text = fmt::format("{}: {} tokens in windows of {}, {} of {}, {}\n", options.out, info.tokens, info.seqLen,
-        counted(dump->inputIds().size(), "input"), counted(dump->layers().size(), "layer"),
+    std::string kept;
+    if (options.merge.empty()) { // all tokens were kept where more were asked for
+        const Index tokens = std::min(options.keepTokens, info.tokens);
+        outcome.json["kept_tokens"] = tokens;
+        if (tokens > 0)
+            kept = fmt::format(", {} raw tokens of each{}", tokens,
+                tokens < options.keepTokens ? fmt::format(" ({} asked for)", options.keepTokens) : std::string());
+    }
+    outcome.text = fmt::format("{}: {} tokens in windows of {}, {} of {}{}, {}\n", options.out, info.tokens, info.seqLen,
+        counted(dump->inputIds().size(), "input"), counted(dump->layers().size(), "layer"), kept,
         bytesText(static_cast<double>(bytes)));
     return outcome;
 }

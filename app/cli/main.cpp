@@ -197,6 +197,11 @@ int main(int argc, char** argv)
 
     const std::vector<std::string> arguments(argv + 1, argv + argc);
     const bool wantsJson = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+    // An unset variable of a script must not mean "not given".
+    for (CLI::App* sub : app.get_subcommands({}))
+        for (CLI::Option* option : sub->get_options())
+            if (option->get_expected_min() > 0)
+                option->check(qs::cli::notEmpty());
     if (const std::string unknown = qs::cli::unknownCommand(arguments, commands); !unknown.empty())
         return refuseUsage({qs::Errc::InvalidArgument, fmt::format("no command '{}'", unknown), unknown,
                                fmt::format("{}", fmt::join(commands, ", "))},

@@ -42,6 +42,12 @@ CLI::Validator wholeNumber(Index least)
         "", "whole number");
 }
 
+CLI::Validator notEmpty()
+{
+    return CLI::Validator(
+        [](const std::string& text) { return text.empty() ? std::string("is empty") : std::string(); }, "", "not empty");
+}
+
 CLI::Validator seedNumber()
 {
     return CLI::Validator(

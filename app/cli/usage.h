@@ -12,6 +12,7 @@ namespace qs::cli {
 
 /// A whole number of at least `least`, told in words when it is not.
 CLI::Validator wholeNumber(Index least);
+CLI::Validator notEmpty();
 /// The seed: a whole number of 0 to 2^64 - 1.
 CLI::Validator seedNumber();
 

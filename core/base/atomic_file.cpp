@@ -22,8 +22,8 @@ std::string reason(int number)
 
 const char* diskHint(int number)
 {
-    return number == ENOSPC || number == EDQUOT ? "free space on that disk, or choose another folder"
-                                                : "check the folder's permissions, or choose another folder";
+    return number == ENOSPC || number == EDQUOT || number == EFBIG ? "free space on that disk, or choose another folder"
+                                                                   : "check the folder's permissions, or choose another folder";
 }
 
 std::string uniqueSuffix()

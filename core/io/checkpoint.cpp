@@ -35,7 +35,7 @@ std::string shardOf(const std::string& name)
     const std::string_view number = stem.substr(dash + 1, of - dash - 1), total = stem.substr(of + 4);
     const auto digits
         = [](std::string_view text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos; };
-    if (!digits(number) || !digits(total) || number == total)
+    if (!digits(number) || !digits(total) || total.substr(std::min(total.find_first_not_of('0'), total.size())) == "1")
         return {};
     return fmt::format("{} is one of several shards ({} of {}), and {}.safetensors.index.json is not there", io::quoted(name),
         number, total, stem.substr(0, dash));

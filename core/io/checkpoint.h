@@ -78,7 +78,9 @@ struct TensorToWrite {
 };
 
 /// Writes a safetensors file atomically: temporary name, then rename; nothing is left behind on an error, a full disk or a stop
-/// request. Order: dtype size descending, then name; header padded to 8 bytes; `__metadata__ {"format":"pt"}`.
-Expected<void> writeSafetensors(const std::filesystem::path& target, std::vector<TensorToWrite> tensors, const JobContext& job);
+/// request. Order: dtype size descending, then name; header padded to 8 bytes; `__metadata__ {"format":"pt"}`,
+/// with a `producer` where one is given.
+Expected<void> writeSafetensors(const std::filesystem::path& target, std::vector<TensorToWrite> tensors, const JobContext& job,
+    std::string_view producer = {});
 
 } // namespace qs::io

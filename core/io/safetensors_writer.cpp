@@ -51,9 +51,13 @@ Expected<std::vector<Placed>> place(const std::filesystem::path& target, std::ve
 }
 
 /// Length, JSON and padding, so that the data begin at a multiple of 8.
-Expected<std::string> headerText(const std::filesystem::path& target, const std::vector<Placed>& order)
+Expected<std::string> headerText(
+    const std::filesystem::path& target, const std::vector<Placed>& order, std::string_view producer)
 {
-    std::string json = R"({"__metadata__":{"format":"pt"})"; // transformers refuses files that do not say
+    std::string json = R"({"__metadata__":{"format":"pt")"; // transformers refuses files that do not say
+    if (!producer.empty())
+        json += R"(,"producer":)" + nlohmann::json(producer).dump();
+    json += '}';
     std::uint64_t offset = 0;
     for (const Placed& placed : order) {
         if (placed.bytes > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()) - offset)
@@ -76,10 +80,11 @@ Expected<std::string> headerText(const std::filesystem::path& target, const std:
 
 } // namespace
 
-Expected<void> writeSafetensors(const std::filesystem::path& target, std::vector<TensorToWrite> tensors, const JobContext& job)
+Expected<void> writeSafetensors(
+    const std::filesystem::path& target, std::vector<TensorToWrite> tensors, const JobContext& job, std::string_view producer)
 {
     QS_TRY(order, place(target, tensors));
-    QS_TRY(header, headerText(target, order));
+    QS_TRY(header, headerText(target, order, producer));
     std::uint64_t total = 0;
     for (const Placed& placed : order)
         total += placed.bytes;

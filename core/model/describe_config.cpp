@@ -179,8 +179,9 @@ void reportUnrunnable(const json& root, const Fields& fields, ModelSpec& spec)
     };
     if (const json* act = fields.get({"hidden_act", "activation_function"}); act && *act != "silu" && *act != "swish")
         error("hidden_act", "activation " + act->dump() + " is not implemented (only silu)");
-    if (const json* quantized = fields.get({"quantization_config"}); quantized && quantized->is_object()) {
-        const std::string method = quantized->value("quant_method", json("unknown")).dump();
+    if (const json* quantized = fields.get({"quantization_config"}); quantized) {
+        const std::string method
+            = (quantized->is_object() ? quantized->value("quant_method", json("unknown")) : *quantized).dump();
         if (method != "\"compressed-tensors\"")
             error("quantization_config", "tensors of method " + method + " are not decoded");
     }

@@ -201,6 +201,7 @@ private Q_SLOTS:
         row("unknown command", words("rank x"), 2, QStringLiteral("no command 'rank' (inspect, capture,"));
         row("help of an unknown command", words("rank --help"), 2, QStringLiteral("no command 'rank'"));
         row("no command", {}, 2, QStringLiteral("inspect"));
+        row("an unset variable", compare + words("rtn --dump") + QStringList{QString()}, 2, QStringLiteral("--dump is empty"));
         row("merge and text", capture + words("--merge a.h5 b.h5 --text x"), 2, QStringLiteral("--text"));
         row("merge of one dump with itself", capture + words("--merge a.h5 a.h5"), 2, QStringLiteral("a.h5"));
     }
@@ -348,30 +349,6 @@ private Q_SLOTS:
     }
 
     /// The layer is named with its count, the others are measured all the same, and the exit code tells.
-    void equalFindingsAreOneLine()
-    {
-        const QString folder = at(QStringLiteral("wrong-size"));
-        QVERIFY(QDir().mkpath(folder));
-        QFile config(kSample + QStringLiteral("/config.json"));
-        QVERIFY(config.open(QIODevice::ReadOnly));
-        QJsonObject object = QJsonDocument::fromJson(config.readAll()).object();
-        object[QStringLiteral("hidden_size")] = 2 * object[QStringLiteral("hidden_size")].toInt();
-        QFile wrong(folder + QStringLiteral("/config.json"));
-        QVERIFY(wrong.open(QIODevice::WriteOnly));
-        wrong.write(QJsonDocument(object).toJson());
-        wrong.close();
-        QVERIFY(QFile::link(kSample + QStringLiteral("/model.safetensors"), folder + QStringLiteral("/model.safetensors")));
-        const Run text = run({QStringLiteral("inspect"), folder});
-        const Run json = run({QStringLiteral("inspect"), folder, QStringLiteral("--json")});
-        const auto problems = json.json()[QStringLiteral("problems")].toArray().size();
-        QVERIFY2(problems > 40, "one for each tensor");
-        const auto lines = text.out.count("\nerror: ");
-        QVERIFY2(lines > 0 && lines <= 8, text.out.constData());
-        QVERIFY2(text.out.contains("model.layers.0.self_attn.q_proj.weight and "), text.out.constData());
-        const Run tokens = run({QStringLiteral("validate"), folder, QStringLiteral("--json")}); // neither has it a tokenizer
-        QVERIFY2(tokens.out.contains("there is no tokenizer"), tokens.out.constData());
-    }
-
     void nanOutsideTheLayers_data()
     {
         QTest::addColumn<QString>("tensor");
@@ -390,6 +367,10 @@ private Q_SLOTS:
         QVERIFY2(written.err.contains(tensor.toUtf8()) && written.err.contains("NaN") && written.err.count('\n') == 1,
             written.err.constData());
         QVERIFY(!QFile::exists(out));
+        const Run recipe = run({QStringLiteral("export"), folder, QStringLiteral("--recipe"), QStringLiteral("rtn(bits=4)"),
+            QStringLiteral("--format"), QStringLiteral("llm-compressor"), QStringLiteral("--out"),
+            at(QStringLiteral("nan-recipe-") + QLatin1String(QTest::currentDataTag()))});
+        QVERIFY2(recipe.out.contains("warning: " + tensor.toUtf8()) && recipe.out.contains("NaN"), recipe.out.constData());
         const Run checked = run({QStringLiteral("validate"), folder, QStringLiteral("--json")});
         QCOMPARE(checked.code, 1);
         const QJsonArray findings = checked.json()[QStringLiteral("problems")].toArray();

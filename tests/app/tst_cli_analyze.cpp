@@ -259,6 +259,47 @@ private Q_SLOTS:
         QVERIFY2(text.out.count("\n* singular covariance") == 1 && !text.out.contains("inf"), text.out.constData());
         QVERIFY(!text.out.contains("capture more tokens than channels")); // there are enough
     }
+
+    void foreignCheckpointsAreKept()
+    {
+        const QString file = at(QStringLiteral("other.safetensors"));
+        QVERIFY(QFile::copy(kSample + QStringLiteral("/model.safetensors"), file));
+        QFile(file).setPermissions(QFile::ReadOwner | QFile::WriteOwner);
+        const auto size = QFileInfo(file).size();
+        const QStringList save{QStringLiteral("compare"), kSample, QStringLiteral("--pipeline"), QStringLiteral("rtn"),
+            QStringLiteral("--layers"), QStringLiteral("3.mlp.up"), QStringLiteral("--save-tensors")};
+        const Run refused = run(save + QStringList{file});
+        QCOMPARE(refused.code, 1);
+        QVERIFY2(refused.err.contains("is not a file of an earlier --save-tensors"), refused.err.constData());
+        QCOMPARE(QFileInfo(file).size(), size);
+        const QString own = at(QStringLiteral("own.safetensors"));
+        for (int i = 0; i < 2; ++i)
+            QCOMPARE(run(save + QStringList{own}).code, 0);
+    }
+
+    void equalFindingsAreOneLine()
+    {
+        const QString folder = at(QStringLiteral("wrong-size"));
+        QVERIFY(QDir().mkpath(folder));
+        QFile config(kSample + QStringLiteral("/config.json"));
+        QVERIFY(config.open(QIODevice::ReadOnly));
+        QJsonObject object = QJsonDocument::fromJson(config.readAll()).object();
+        object[QStringLiteral("hidden_size")] = 2 * object[QStringLiteral("hidden_size")].toInt();
+        QFile wrong(folder + QStringLiteral("/config.json"));
+        QVERIFY(wrong.open(QIODevice::WriteOnly));
+        wrong.write(QJsonDocument(object).toJson());
+        wrong.close();
+        QVERIFY(QFile::link(kSample + QStringLiteral("/model.safetensors"), folder + QStringLiteral("/model.safetensors")));
+        const Run text = run({QStringLiteral("inspect"), folder});
+        const Run json = run({QStringLiteral("inspect"), folder, QStringLiteral("--json")});
+        const auto problems = json.json()[QStringLiteral("problems")].toArray().size();
+        QVERIFY2(problems > 40, "one for each tensor");
+        const auto lines = text.out.count("\nerror: ");
+        QVERIFY2(lines > 0 && lines <= 8, text.out.constData());
+        QVERIFY2(text.out.contains("model.layers.0.self_attn.q_proj.weight and "), text.out.constData());
+        const Run tokens = run({QStringLiteral("validate"), folder, QStringLiteral("--json")}); // neither has it a tokenizer
+        QVERIFY2(tokens.out.contains("there is no tokenizer"), tokens.out.constData());
+    }
 };
 
 QTEST_GUILESS_MAIN(TestCliAnalyze)

@@ -365,6 +365,7 @@ private Q_SLOTS:
         writeFile(m_folder / "model-00002-of-00002.safetensors", bytes);
         QS_VERIFY_ERROR(openCheckpoint(m_folder), Errc::NotFound, "index.json");
         fs::remove(m_folder / "model-00001-of-00002.safetensors");
+        QS_VERIFY_ERROR(openCheckpoint(m_folder), Errc::NotFound, "(00002 of 00002)"); // the last one alone
         fs::rename(m_folder / "model-00002-of-00002.safetensors", m_folder / "model-00001-of-00001.safetensors");
         QS_VERIFY_OK(openCheckpoint(m_folder)); // the only one
         fs::rename(m_folder / "model-00001-of-00001.safetensors", m_folder / "best-of-run.safetensors");

@@ -290,6 +290,10 @@ private Q_SLOTS:
                                             << ""
                                             << "error"
                                             << "gptq";
+        QTest::newRow("quantization without a method") << R"({"quantization_config":"4bit"})"
+                                                       << ""
+                                                       << "error"
+                                                       << "\"4bit\"";
         QTest::newRow("kv heads") << R"({"num_key_value_heads":3})"
                                   << ""
                                   << "error"
