@@ -29,6 +29,8 @@ std::vector<recipe::RuntimeVerdict> verdicts(const CheckpointFacts& facts);
 std::vector<recipe::RuntimeVerdict> verdictsBefore(const recipe::ExportInput& input, const std::vector<recipe::Finding>& lints);
 
 Expected<recipe::ValidationReport> validateCheckpoint(const std::filesystem::path& path, const JobContext& job);
+/// NaN and Inf in any tensor and constant weights, found by decoding everything once.
+Expected<void> lintValues(const model::Model& model, std::vector<recipe::Finding>& findings, const JobContext& job);
 /// A warning where the model has no tokenizer, or none that can be read.
 void lintTokenizer(const model::Model& model, std::vector<recipe::Finding>& findings);
 /// Lints of the tensors as they lie in the safetensors files: metadata, and scales (finite, above 0, of the model's type).

@@ -322,7 +322,8 @@ void lintFiles(const fs::path& path, std::vector<Finding>& findings)
             {"opens", "error", opened.error().where.empty() ? path.string() : opened.error().where, opened.error().message});
 }
 
-/// NaN and Inf in any tensor and constant weights, found by decoding everything once.
+} // namespace
+
 Expected<void> lintValues(const model::Model& model, std::vector<Finding>& findings, const JobContext& job)
 {
     const auto& layers = model.spec().layers;
@@ -365,8 +366,6 @@ Expected<void> lintValues(const model::Model& model, std::vector<Finding>& findi
     }
     return {};
 }
-
-} // namespace
 
 void lintTokenizer(const model::Model& model, std::vector<recipe::Finding>& findings)
 {
