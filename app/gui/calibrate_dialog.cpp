@@ -13,6 +13,7 @@
 #include <QHBoxLayout>
 #include <QLineEdit>
 #include <QPushButton>
+#include <QSettings>
 #include <QSpinBox>
 #include <QVBoxLayout>
 
@@ -24,6 +25,8 @@ namespace qs::app {
 namespace {
 
 constexpr int kEvaluatedTokens = 8192;
+constexpr QLatin1String kCalibrationKey("calibrationText");
+constexpr QLatin1String kEvaluationKey("evaluationText");
 
 QString besideModel(const session::Workbench& bench, const char* name)
 {
@@ -31,6 +34,14 @@ QString besideModel(const session::Workbench& bench, const char* name)
     const std::filesystem::path folder = std::filesystem::is_directory(model) ? model : model.parent_path();
     const std::filesystem::path file = folder / name;
     return std::filesystem::exists(file) ? QString::fromStdString(file.string()) : QString();
+}
+
+/// What lies beside the model, or else the text that was used last: a re-opened export is checked on what was predicted on.
+QString suggestedText(const session::Workbench& bench, const char* name, QLatin1String key)
+{
+    const QString beside = besideModel(bench, name);
+    const QString last = QSettings().value(key).toString();
+    return !beside.isEmpty() ? beside : QFileInfo(last).isFile() ? last : QString();
 }
 
 QWidget* withBrowse(QLineEdit* edit, const std::function<QString()>& ask)
@@ -72,7 +83,7 @@ int contextOf(const session::Workbench& bench)
 CalibrateDialog::CalibrateDialog(session::Workbench& bench, QWidget* parent)
     : QDialog(parent)
     , m_bench(bench)
-    , m_text(new QLineEdit(besideModel(bench, "calibration.txt")))
+    , m_text(new QLineEdit(suggestedText(bench, "calibration.txt", kCalibrationKey)))
     , m_samples(makeSpin(1, 1 << 16, session::Workbench::kQuickSamples,
           tr("Windows of the text; each tenth is held out to measure errors on")))
     , m_length(makeSpin(
@@ -162,6 +173,7 @@ void CalibrateDialog::start()
     options.seqLen = m_length->value();
     options.keepTokens = m_keep->value();
     QDir().mkpath(QFileInfo(m_target->text()).absolutePath());
+    QSettings().setValue(kCalibrationKey, QFileInfo(m_text->text()).absoluteFilePath());
     m_bench.calibrate(m_text->text().toStdString(), m_target->text().toStdString(), options);
     accept();
 }
@@ -169,15 +181,16 @@ void CalibrateDialog::start()
 EvaluateDialog::EvaluateDialog(session::Workbench& bench, QWidget* parent)
     : QDialog(parent)
     , m_bench(bench)
-    , m_text(new QLineEdit(besideModel(bench, "evaluation.txt")))
+    , m_text(new QLineEdit(suggestedText(bench, "evaluation.txt", kEvaluationKey)))
     , m_length(makeSpin(
           8, contextOf(bench), std::min(2048, contextOf(bench)), tr("Windows do not overlap; each predicts one token less")))
     , m_tokens(makeSpin(64, 1 << 30, kEvaluatedTokens, tr("Tokens of the text used at most")))
 {
     setWindowTitle(tr("Evaluate end to end"));
     auto* layout = new QVBoxLayout(this);
-    layout->addWidget(views::makeLabel(
-        tr("Perplexity of the float model and of every compared pipeline on all layers, with KL to the float model."), "dim"));
+    layout->addWidget(views::makeLabel(tr("Perplexity of the float model, of every compared pipeline on all layers and of the "
+                                          "assigned recipe, with KL to the float model."),
+        "dim"));
     auto* form = new QFormLayout;
     form->addRow(tr("Text"), withBrowse(m_text, [this] {
         return QFileDialog::getOpenFileName(this, tr("Text"), m_text->text(), tr("Text (*.txt *.md *.raw);;All files (*)"));
@@ -198,6 +211,7 @@ EvaluateDialog::EvaluateDialog(session::Workbench& bench, QWidget* parent)
         model::EvalOptions options;
         options.seqLen = m_length->value();
         options.maxTokens = m_tokens->value();
+        QSettings().setValue(kEvaluationKey, QFileInfo(m_text->text()).absoluteFilePath());
         m_bench.evaluate(m_text->text().toStdString(), options);
         accept();
     });

@@ -25,6 +25,28 @@ namespace {
 constexpr std::size_t kMostLines = 3; ///< Of one finding; more become one line.
 }
 
+namespace {
+
+QString verdictText(const recipe::ExportReport& report)
+{
+    if (report.hasErrors())
+        return ExportDialog::tr("Written, but what was read back differs from the simulation: see the checks.");
+    if (report.checkpointBytes == 0) {
+        QStringList files;
+        for (const auto& file : report.files)
+            files << QString::fromStdString(file.string());
+        return ExportDialog::tr("Written and read back: %1. A recipe holds no tensors: the program that runs it computes them.")
+            .arg(files.join(QStringLiteral(", ")));
+    }
+    return ExportDialog::tr(
+        "Written and verified: every tensor read back equals the simulation. %1 files, %2, %3 bits per weight in "
+        "the compressed layers.")
+        .arg(report.files.size())
+        .arg(session::bytesText(report.size.bytesFile), QString::number(report.size.bitsLayers, 'f', 2));
+}
+
+} // namespace
+
 ExportDialog::ExportDialog(session::Workbench& bench, QUndoStack& undo, QWidget* parent)
     : QDialog(parent)
     , m_bench(bench)
@@ -236,6 +258,8 @@ void ExportDialog::showLints()
     } else if (lints.state == State::Failed) {
         m_verdict->setText(QString::fromStdString(lints.error.line()));
     }
+    views::setRole(m_verdict, errors && lints.state != State::Loading ? "bad" : ""); // not that of the last export
+    m_runtimes->hide();
     m_export->setEnabled(!errors && !m_target->text().isEmpty());
 }
 
@@ -253,14 +277,7 @@ void ExportDialog::showReport()
     case State::Loading: m_verdict->setText(tr("Writing, then reading back …")); break;
     case State::Ready:
         showFindings(report.value->findings);
-        m_verdict->setText(report.value->verified
-                ? tr("Written and verified: every tensor read back equals the simulation. %1 files, %2, %3 bits per weight in "
-                     "the compressed layers.")
-                      .arg(report.value->files.size())
-                      .arg(session::bytesText(report.value->size.bytesFile))
-                      .arg(QString::number(report.value->size.bitsLayers, 'f', 2))
-                : report.value->hasErrors() ? tr("Written, but what was read back differs from the simulation: see the checks.")
-                                            : tr("Written. This format holds no tensors, so there is nothing to compare."));
+        m_verdict->setText(verdictText(*report.value));
         askRuntimes();
         break;
     case State::Failed: m_verdict->setText(QString::fromStdString(report.error.line())); break;

@@ -29,7 +29,7 @@ struct ExportReport {
     RecipeSize size; ///< Of the tensors that were written; recipeSize() of the assignment is the same before.
     std::uint64_t layerBytes = 0; ///< Bytes of the compressed layers' tensors as they lie in the files, without weight_shape.
     std::uint64_t checkpointBytes = 0; ///< The .safetensors files on disk, headers included; 0 for a recipe.
-    bool verified = false; ///< The files were read back and every tensor equals the simulation.
+    bool verified = false; ///< Read back: every tensor equals the simulation; of a recipe, its text says what was meant.
     bool hasErrors() const;
 };
 

@@ -47,8 +47,10 @@ QString secondsText(double seconds)
 /// Everything that a headline number depends on.
 QString provenance(const session::Workbench& bench, const session::LayerResult& result, const ShownError& error)
 {
-    QString text = QStringLiteral("%1 %2\n%3\n%4")
-                       .arg(error.name, percentText(error.value), error.formula, QString::fromStdString(result.pipelineText));
+    QString text
+        = QStringLiteral("%1 %2\n%3\n%4")
+              .arg(error.name, percentText(error.value), error.formula,
+                  QString::fromStdString(result.pipelineText).replace(QStringLiteral(" | "), QStringLiteral("\n    | ")));
     if (const auto& dump = bench.dump())
         text += QObject::tr("\ndump %1: %2 tokens, policy %3")
                     .arg(QString::fromStdString(dump->path().filename().string()), session::integerText(dump->info().tokens),
@@ -167,7 +169,8 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
         m_headline->setText(percentText(error.value));
         m_unit->setFullText(error.name);
         m_unit->setToolTip(error.formula);
-        m_headline->setToolTip(provenance(bench, r, error));
+        m_headline->setToolTip(
+            provenance(bench, r, error) + (best ? tr("\ngreen: the lowest of those with as many bits") : QString()));
         const bool apart = m.hasOutput && m.outputErrorFit > 0 && std::abs(m.outputError / m.outputErrorFit - 1) > 0.2;
         const QString fit = m.hasOutput ? percentText(m.outputErrorFit) : none;
         const bool inputs = !pipeline[recipe::Slot::ActivationGrid].empty();
@@ -201,7 +204,7 @@ void PipelineCard::display(const session::Workbench& bench, bool best)
                          .arg(static_cast<int>(m.sinkShare * 100))
                          .arg(stats::kSinkPositions);
         if (best)
-            m_headline->setStyleSheet(QStringLiteral("color: %1").arg(tokens().good.name()));
+            m_headline->setStyleSheet(QStringLiteral("QLabel { color: %1 }").arg(tokens().good.name())); // not its tooltip
     } else if (result.state == State::Loading) {
         m_headline->setText(QStringLiteral("…"));
         m_unit->setFullText(tr("computing"));
