@@ -32,6 +32,10 @@ namespace qs::app {
 
 using namespace qs::views; // NOLINT(google-build-using-namespace): this file only assembles views
 
+namespace {
+constexpr int kMostOfSides = 55; ///< Per cent of the width that the docks at the sides may take together.
+}
+
 MainWindow::MainWindow(QWidget* parent)
     : QMainWindow(parent)
 {
@@ -256,6 +260,14 @@ void MainWindow::showEvent(QShowEvent* event)
     QMainWindow::showEvent(event);
     if (!std::exchange(m_placed, true))
         setDockSizes();
+    // A layout of a larger window leaves the views too little room in this one.
+    QTimer::singleShot(0, this, [this] {
+        int sides = 0;
+        for (const ViewDock* dock : {m_layersDock, m_editorDock})
+            sides += dock->isVisible() && !dock->isFloating() ? dock->width() : 0;
+        if (100 * sides > kMostOfSides * width())
+            setDockSizes();
+    });
     if (m_raiseOnShow.isEmpty())
         return;
     QTimer::singleShot(0, this, [this] {

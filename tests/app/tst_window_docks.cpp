@@ -249,6 +249,21 @@ private Q_SLOTS:
         QTRY_VERIFY(!m_window->dock(QStringLiteral("Distribution"))->onScreen());
     }
 
+    void layoutOfALargerWindowLeavesTheViewsTheirRoom()
+    {
+        m_window->restoreLayout(); // from now on it is kept
+        m_window->resize(1700, 900);
+        m_window->resetLayout();
+        QTRY_VERIFY(m_window->dock(QStringLiteral("Layers"))->width() > 400);
+        QVERIFY(m_window->close());
+        m_window = std::make_unique<MainWindow>();
+        m_window->place(QSize(1180, 780));
+        m_window->show();
+        QVERIFY(QTest::qWaitForWindowExposed(m_window.get()));
+        QTRY_VERIFY2(m_window->dock(QStringLiteral("Compare"))->width() > 1180 * 45 / 100,
+            qPrintable(QString::number(m_window->dock(QStringLiteral("Compare"))->width())));
+    }
+
     void windowFitsTheScreen()
     {
         const QRect screen = m_window->screen()->availableGeometry();

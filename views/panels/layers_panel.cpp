@@ -30,11 +30,13 @@ namespace {
 constexpr int kWidePipeline = 104;
 constexpr int kBitsWidth = 54; ///< "16.00"
 constexpr int kTitlePadding = 14; ///< Of a header, with a little air.
-constexpr int kNameWidth = 132; ///< What most names of layers need; the text of the pipeline goes first.
+constexpr int kNameWidth = 132; ///< At least; the text of the pipeline gives way to names.
 constexpr int kSmallest = 44;
 constexpr int kItemPadding = 12; ///< Of a cell, by the style sheet.
 constexpr int kBar = 2;
 constexpr int kBadgePad = 5;
+constexpr int kBadgeGap = 6; ///< Between a name and its badge.
+constexpr int kWidestNames = 200; ///< Longer names are shortened in the middle.
 constexpr int kBadgePx = 10;
 
 /// Draws errors far above the median in the colour for trouble, errors with a bar, and how many outlier channels a layer has
@@ -70,7 +72,13 @@ protected:
         if (outliers <= 0)
             return 0;
         const QFontMetrics metrics(Theme::instance().font(kBadgePx));
-        return std::max(metrics.horizontalAdvance(QString::number(outliers)) + 2 * kBadgePad, 16);
+        return std::max(metrics.horizontalAdvance(QString::number(outliers)) + 2 * kBadgePad, 16) + kBadgeGap;
+    }
+
+    QSize sizeHint(const QStyleOptionViewItem& option, const QModelIndex& index) const override
+    {
+        const QSize size = QStyledItemDelegate::sizeHint(option, index);
+        return index.column() == LayerTreeModel::Layer ? size + QSize(badgeWidth(index), 0) : size;
     }
 
     void paint(QPainter* painter, const QStyleOptionViewItem& option, const QModelIndex& index) const override
@@ -91,7 +99,7 @@ protected:
             return;
         const QString text = QString::number(outliers);
         const QFont font = Theme::instance().font(kBadgePx);
-        const QSize size(badgeWidth(index), 15);
+        const QSize size(badgeWidth(index) - kBadgeGap, 15);
         const QRectF badge(
             QPointF(option.rect.right() - size.width() - 4, option.rect.center().y() - size.height() / 2.0 + 0.5),
             QSizeF(size));
@@ -285,7 +293,9 @@ void LayersPanel::fitColumns()
     if (!m_columnsChosen) // the order stays: what is assigned gets a column of its own
         m_tree->setColumnHidden(LayerTreeModel::Assigned, !assigned);
     m_context.bench.layers().setBrief(!header->isSectionHidden(LayerTreeModel::Assigned));
-    int taken = kNameWidth;
+    const int names = std::clamp(
+        static_cast<QAbstractItemView*>(m_tree)->sizeHintForColumn(LayerTreeModel::Layer), kNameWidth, kWidestNames);
+    int taken = names;
     for (int column = LayerTreeModel::Bits; column < LayerTreeModel::ColumnCount; ++column) {
         if (header->isSectionHidden(column))
             continue;
@@ -303,7 +313,7 @@ void LayersPanel::fitColumns()
     const bool scrolls = taken > m_tree->viewport()->width();
     header->setSectionResizeMode(LayerTreeModel::Layer, scrolls ? QHeaderView::Fixed : QHeaderView::Stretch);
     if (scrolls)
-        header->resizeSection(LayerTreeModel::Layer, kNameWidth);
+        header->resizeSection(LayerTreeModel::Layer, names);
     // Names need their place more than the pipeline's does.
     const int left = m_tree->viewport()->width() - taken;
     const int least = titleWidth(LayerTreeModel::Pipeline);
