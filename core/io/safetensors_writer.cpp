@@ -42,6 +42,7 @@ Expected<std::vector<Placed>> place(const std::filesystem::path& target, std::ve
             < std::tuple(-dtypeInfo(b.tensor->dtype).blockBits, std::string_view(b.tensor->name));
     });
     std::vector<std::string_view> names;
+    names.reserve(order.size());
     for (const Placed& placed : order)
         names.push_back(placed.tensor->name);
     std::sort(names.begin(), names.end());

@@ -313,10 +313,10 @@ private:
         const h5::Id set = open(raw.path);
         if (!set)
             return unreadable(raw.path);
-        const Index perSample
-            = raw.extents.size() == 3 ? static_cast<Index>(raw.extents[1]) : std::numeric_limits<Index>::max();
+        const Index perSample = raw.extents.size() == 3 ? std::max<Index>(1, static_cast<Index>(raw.extents[1]))
+                                                        : std::numeric_limits<Index>::max();
         for (Index done = 0; done < count;) { // a piece lies within one sample
-            const Index sample = perSample > 0 ? (first + done) / perSample : 0;
+            const Index sample = (first + done) / perSample;
             const Index token = (first + done) % perSample;
             const Index rows = std::min({count - done, perSample - token, kTokensAtOnce});
             h5::Extents start{static_cast<hsize_t>(token), 0},

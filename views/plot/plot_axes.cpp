@@ -126,8 +126,10 @@ std::vector<std::pair<double, QString>> linearTicks(AxisRange range, double step
 {
     std::vector<std::pair<double, QString>> ticks;
     const double unit = percent ? 100 : 1;
-    for (double tick = std::ceil(range.lo / step - 1e-9) * step; tick <= range.hi + step * 1e-6; tick += step) {
-        const double v = std::abs(tick) < step * 1e-6 ? 0.0 : tick;
+    const auto first = static_cast<long>(std::ceil(range.lo / step - 1e-9));
+    const auto last = static_cast<long>(std::floor(range.hi / step + 1e-6));
+    for (long i = first; i <= last; ++i) {
+        const double v = static_cast<double>(i) * step;
         QString text = std::abs(v * unit) >= 1e6 || step * unit < 1e-4 ? humanText(v * unit)
                                                                        : tickText(v * unit, decimalsOf(step * unit));
         if (percent)
