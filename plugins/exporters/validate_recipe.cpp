@@ -75,7 +75,8 @@ void lintModifier(
     for (const auto& argument : arguments) {
         const std::string key = keyText(argument.first);
         if (!known->second.contains(key))
-            findings.push_back({"modifier-arguments", "error", where + "." + key, "is not an argument of " + name});
+            findings.push_back(
+                {"modifier-arguments", "error", fmt::format("{}.{}", where, key), "is not an argument of " + name});
         // PyYAML reads an unquoted 2:4 as the base-60 integer 124; yaml-cpp marks quoted scalars with the tag "!".
         if (key == "mask_structure" && argument.second.IsScalar() && argument.second.Tag() != "!"
             && argument.second.Scalar().find(':') != std::string::npos)
@@ -112,7 +113,7 @@ Expected<recipe::ValidationReport> validateLlmCompressor(const std::filesystem::
             }
             for (const auto& group : stage.second) {
                 const std::string groupName = keyText(group.first);
-                const std::string where = stageName + "." + groupName;
+                const std::string where = fmt::format("{}.{}", stageName, groupName);
                 if (!groupName.ends_with("_modifiers") || !group.second.IsMap()) {
                     report.findings.push_back(
                         {"key-ignored", "warning", where, "does not end in _modifiers: llm-compressor skips it silently"});
@@ -123,7 +124,7 @@ Expected<recipe::ValidationReport> validateLlmCompressor(const std::filesystem::
                     const std::string name = keyText(modifier.first);
                     smoothing = smoothing || name == "AWQModifier" || name == "SmoothQuantModifier";
                     quantizing = quantizing || name == "QuantizationModifier" || name == "GPTQModifier";
-                    lintModifier(name, modifier.second, where + "." + name, report.findings);
+                    lintModifier(name, modifier.second, fmt::format("{}.{}", where, name), report.findings);
                 }
             }
         }
