@@ -54,11 +54,16 @@ const Loadable<ModelResult>* Workbench::modelResult(const recipe::Pipeline& pipe
     return it == m_modelResults.end() ? nullptr : &it->second;
 }
 
+static Error needsCalibration(const QString& what)
+{
+    return {Errc::NotFound, "needs a calibration", what.toStdString(), "calibrate with a text, or load a dump"};
+}
+
 std::optional<Error> Workbench::missing(const recipe::Pipeline& pipeline) const
 {
     if (m_dump || recipe::pipelineNeeds(pipeline, registry()).empty())
         return std::nullopt;
-    return Error{Errc::NotFound, "needs a calibration", label(pipeline).toStdString(), "calibrate with a text, or load a dump"};
+    return needsCalibration(label(pipeline));
 }
 
 std::optional<Error> Workbench::missingFor(const recipe::Recipe& recipe, const QString& name) const
@@ -80,7 +85,7 @@ std::optional<Error> Workbench::missingFor(const recipe::Recipe& recipe, const Q
     if (covered == layers)
         return std::nullopt;
     if (!m_dump)
-        return Error{Errc::NotFound, "needs a calibration", name.toStdString(), "calibrate with a text, or load a dump"};
+        return needsCalibration(name);
     return Error{Errc::NotFound,
         fmt::format("needs the second moments of {} layers, and the dump holds those of {}", layers, covered),
         name.toStdString(), "calibrate all layers with a text"};
